@@ -291,7 +291,7 @@ create table audiences (
 
 create table gateways (
   id          text primary key default new_id('gtw'),
-  name        text not null constraint gateways_name unique check (length(name) between 1 and 100),
+  name        text not null check (length(name) between 1 and 100),
   kind        text not null default 'proxy' check (kind in ('proxy', 'embedded')),
   audience_id text not null references audiences,
   client_id   text not null constraint gateways_client unique references api_clients,
@@ -301,6 +301,8 @@ create table gateways (
   revoked_at  timestamptz,
   revoked_by  text not null default ''
 );
+
+create unique index gateways_name on gateways (lower(name)) where revoked_at is null;  -- a name is free again after revocation
 
 create table gateway_instances (
   gateway_id        text not null references gateways,
