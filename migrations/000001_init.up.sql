@@ -368,6 +368,7 @@ create table approvals (
   definition_digest bytea not null,
   call_digest       bytea not null check (octet_length(call_digest) = 32),
   call              bytea not null,         -- sealed canonical call: policy.Call
+  principal         bytea not null,         -- sealed policy.Principal, as it was at the ask: what later evaluations judge
   caller_issuer     text not null,
   caller_subject    text not null,
   caller_name       text not null default '',
@@ -394,6 +395,7 @@ create table approvals (
 -- The same call by the same principal through the same gateway joins the same request.
 create unique index approvals_open on approvals (call_digest) where state in ('pending', 'approved');
 create index approvals_pending on approvals (expires_at) where state = 'pending';
+create index approvals_to_claim on approvals (claim_by) where state = 'approved';
 create index approvals_recent on approvals (created_at desc, id desc);
 create trigger approvals_terminal before update of state on approvals
   for each row execute function refuse_leaving_terminal('denied', 'expired', 'cancelled', 'superseded', 'revoked', 'closed');
@@ -434,6 +436,9 @@ create table confirmations (
   constraint confirmations_redeemed check ((redeemed_at is null) = (redemption_id is null))
 );
 create unique index confirmations_one on confirmations (approval_id) where state not in ('expired', 'revoked');
+create index confirmations_of on confirmations (approval_id);
+create index confirmations_to_redeem on confirmations (expires_at) where state = 'issued';
+create index confirmations_to_finish on confirmations (outcome_by) where state = 'redeemed';
 create function confirmation_moves_forward() returns trigger language plpgsql as $$
 begin
   if new.state <> old.state and not (
@@ -449,6 +454,14 @@ begin
   return new;
 end $$;
 create trigger confirmations_forward before update on confirmations for each row execute function confirmation_moves_forward();
+
+-- Is this still the policy? Volatile, so that inside a statement it reads with a snapshot of its own: one that
+-- waited for a lock must not go on under the policy of before the wait.
+create function policy_is(p_epoch bigint, p_generation bigint) returns boolean
+  language sql volatile
+begin atomic
+  select exists (select from registry_head where epoch = p_epoch and generation = p_generation);
+end;
 
 -- What the server may do ------------------------------------------------------------------------------
 
