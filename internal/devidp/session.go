@@ -1,0 +1,68 @@
+package devidp
+
+import (
+	"crypto/rand"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The session cookie is not __Host-: loopback has no TLS. Cookies do not tell ports apart,
+// so its name must differ from the console's.
+const sessionCookie = "devidp_session"
+
+// session says who signed in at this browser, when and how.
+type session struct {
+	id       string
+	subject  string
+	authTime time.Time
+	amr      []string
+}
+
+// How a demo person proves who they are: a click stands for a password, and a ticked box for
+// a second factor.
+func methods(secondFactor bool) []string {
+	if secondFactor {
+		return []string{"pwd", "otp", "mfa"}
+	}
+	return []string{"pwd"}
+}
+
+func (p *Provider) startSession(w http.ResponseWriter, person Person, amr []string) (session, error) {
+	now := p.now()
+	s := session{id: rand.Text(), subject: person.Subject, authTime: now, amr: amr}
+	token, err := p.sign(typeSession, claims{
+		Issuer: p.issuer, Audience: p.issuer, Subject: s.subject, SessionID: s.id,
+		AuthTime: now.Unix(), AMR: amr, IssuedAt: now.Unix(), Expires: now.Add(sessionLifetime).Unix(),
+	})
+	if err != nil {
+		return session{}, err
+	}
+	p.setCookie(w, token, int(sessionLifetime.Seconds()))
+	return s, nil
+}
+
+// currentSession returns the session of the browser, if it has one that still holds.
+func (p *Provider) currentSession(r *http.Request) (session, bool) {
+	cookie, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return session{}, false
+	}
+	c, err := p.readFresh(typeSession, cookie.Value)
+	if err != nil || p.ended.has(c.SessionID) {
+		return session{}, false
+	}
+	return session{id: c.SessionID, subject: c.Subject, authTime: time.Unix(c.AuthTime, 0), amr: c.AMR}, true
+}
+
+func (p *Provider) endSession(w http.ResponseWriter, s session) {
+	p.ended.add(s.id, struct{}{}, sessionLifetime)
+	p.setCookie(w, "", -1)
+}
+
+func (p *Provider) setCookie(w http.ResponseWriter, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: sessionCookie, Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: strings.HasPrefix(p.issuer, "https://"),
+	})
+}
