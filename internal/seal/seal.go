@@ -20,6 +20,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // The reasons why Open refuses. Neither tells anything about the plaintext.
@@ -62,11 +63,11 @@ func newKey(secret []byte) (*Key, error) {
 // ID names the key file without telling anything about it.
 func (k *Key) ID() string { return fmt.Sprintf("%x", k.id) }
 
-// String keeps the secret out of logs.
+// String names the key as ID does.
 func (k *Key) String() string { return "sealing key " + k.ID() }
 
-// GoString keeps the secret out of logs.
-func (k *Key) GoString() string { return k.String() }
+// Format keeps the secret out of logs, whatever the verb.
+func (k *Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // Seal encrypts plaintext for a purpose and binds it to aad, the identity of the row it is
 // kept in. Two calls never give the same bytes.

@@ -158,7 +158,7 @@ func TestLoadRefuses(t *testing.T) {
 func TestKeyDoesNotPrint(t *testing.T) {
 	t.Parallel()
 	key := newKey(t)
-	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 		if got := fmt.Sprintf(format, key); got != "sealing key "+key.ID() {
 			t.Errorf("%s prints %q", format, got)
 		}
