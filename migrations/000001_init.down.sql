@@ -2,4 +2,4 @@
 drop table if exists confirmations, votes, approvals, calls, revisions, gateway_instances, gateways, audiences, guardrails, grants,
   discoveries, definitions, tools, endpoints, servers, team_members, teams, signing_keys, api_clients, signins, sessions, people,
   audit_events, registry_head cascade;
-drop function if exists confirmation_moves_forward, refuse_leaving_terminal, refuse_change, audit_append, new_id;
+drop function if exists confirmation_moves_forward, definition_stays, audience_sees, refuse_leaving_terminal, refuse_change, audit_append, new_id;

@@ -216,6 +216,14 @@ create table definitions (
   constraint definitions_digest unique (tool_id, digest)
 );
 create index definitions_by_digest on definitions (digest);
+create function definition_stays() returns trigger language plpgsql as $$
+begin
+  if (new.tool_id, new.number, new.digest, new.raw) is distinct from (old.tool_id, old.number, old.digest, old.raw) then
+    raise exception 'definition % is immutable', old.id using errcode = 'integrity_constraint_violation', constraint = 'definitions_immutable';
+  end if;
+  return new;
+end $$;
+create trigger definitions_immutable before update on definitions for each row execute function definition_stays();
 alter table tools add constraint tools_pinned foreign key (pinned_id) references definitions;
 
 -- A discovery: a job that a gateway leases, answers and reports on while it works.
@@ -228,12 +236,16 @@ create table discoveries (
   leased_until timestamptz,
   attempts     integer not null default 0,
   not_before   timestamptz not null default clock_timestamp(),
+  instance     text not null default '',    -- of the gateway that leased it
   steps        jsonb not null default '[]',
+  server_info  jsonb not null default '{}', -- what the server calls itself: {name, version, title}
+  offered      integer not null default 0,  -- how many tools, prompts and resources it offered
   error        text not null default '',
   requested_by text not null,
   created_at   timestamptz not null default clock_timestamp(),
   finished_at  timestamptz
 );
+create index discoveries_recent on discoveries (server_id, created_at desc);
 create unique index discoveries_open on discoveries (server_id) where state in ('waiting', 'running');
 create trigger discoveries_terminal before update of state on discoveries
   for each row execute function refuse_leaving_terminal('done', 'failed', 'cancelled');
@@ -288,6 +300,13 @@ create table audiences (
   warnings            jsonb not null default '[]',
   created_at          timestamptz not null default clock_timestamp()
 );
+
+-- Whether an audience with these globs sees a server; names compare ignoring case.
+create function audience_sees(globs text[], server_name text) returns boolean
+  language sql immutable
+  return exists (
+    select 1 from unnest(globs) as glob
+    where server_name ilike replace(replace(replace(replace(glob, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'));
 
 create table gateways (
   id          text primary key default new_id('gtw'),
