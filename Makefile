@@ -1,0 +1,82 @@
+# What a machine needs beside Go, git and make is found or installed by tools/setup.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+ARGS    ?=
+setup   := tools/setup
+golangci := $(GO) tool -modfile=tools/go.mod golangci-lint
+
+##@ Run
+
+.PHONY: up
+up: ## Build, then run everything on this machine (ARGS="--listen 127.0.0.1:8080 --data DIR")
+	@$(MAKE) --no-print-directory --jobs=2 build postgres
+	@exec $(setup) postgres -- bin/countersign up $(ARGS)
+
+.PHONY: build
+build: ## Build bin/countersign, one static binary
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/countersign ./cmd/countersign
+
+##@ Check
+
+.PHONY: test
+test: ## Everything: generated files, linters, and all tests with the race detector
+	@$(MAKE) --no-print-directory --jobs=2 deps warm
+	@$(MAKE) --no-print-directory verify lint tests
+
+.PHONY: tests
+tests: ## The tests alone (PKG=./policy/... RUN=TestName)
+	@$(GO) build -o bin/testsummary ./internal/testsummary
+	@$(setup) postgres cc chromium node -- bin/testsummary -race -count=1 -timeout=15m $(if $(RUN),-run='$(RUN)') $(or $(PKG),./...)
+
+.PHONY: lint
+lint: ## go vet and the linters of .golangci.yml
+	@$(GO) vet ./...
+	@$(golangci) run
+
+.PHONY: verify
+verify: ## Check that generated files, formatting and go.mod are as the generators would leave them
+	@tools/verify
+
+.PHONY: vuln
+vuln: ## Check the modules for known vulnerabilities (needs vuln.go.dev)
+	@$(GO) tool -modfile=tools/go.mod govulncheck ./...
+
+##@ Change
+
+.PHONY: generate
+generate: ## Make the generated files anew
+	@$(GO) generate ./...
+	@$(GO) tool templ generate -log-level=warn
+
+.PHONY: fmt
+fmt: ## Format Go and templ files
+	@$(golangci) fmt
+	@$(GO) tool templ fmt -log-level=warn .
+
+##@ Set up
+
+.PHONY: deps
+deps: ## Find or install all that the tests need: PostgreSQL, a C compiler, a browser, npm packages
+	@$(setup) postgres cc chromium node
+
+.PHONY: postgres
+postgres:
+	@$(setup) postgres
+
+.PHONY: warm
+warm: # the linter takes minutes to build the first time; that goes on while packages are downloaded
+	@$(golangci) version >/dev/null
+	@$(GO) build ./...
+
+.PHONY: clean
+clean: ## Remove what was built or installed into the checkout
+	@rm -rf bin .deps node_modules
+
+.PHONY: help
+help: ## Say what can be made
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
