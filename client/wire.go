@@ -77,6 +77,14 @@ type Status struct {
 	Commands         []Command  `json:"commands,omitempty"`
 }
 
+// StatusReply answers a Status: who the control plane takes the caller for.
+type StatusReply struct {
+	GatewayID  string `json:"gateway_id"` // policy.Call.Gateway
+	Name       string `json:"name"`
+	AudienceID string `json:"audience_id"`
+	Resource   string `json:"resource"` // what the control plane requires as audience of callers' tokens
+}
+
 // Rejection says which revision an instance refused to run, and why.
 type Rejection struct {
 	Revision int64  `json:"revision"`
