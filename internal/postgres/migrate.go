@@ -60,6 +60,9 @@ func withMigrations(ctx context.Context, dsn string, fsys fs.FS, log *slog.Logge
 		return err
 	}
 	defer m.Close() //nolint:errcheck // only this gives the lock's connection back
+	if _, err := db.ExecContext(ctx, publishVersion); err != nil {
+		return fmt.Errorf("letting the server read the schema version: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
 	defer stop()
 	before, _, err := m.Version()
@@ -75,12 +78,20 @@ func withMigrations(ctx context.Context, dsn string, fsys fs.FS, log *slog.Logge
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("migrating: %w", err)
 	}
-	_, err = db.ExecContext(ctx, `grant select on schema_migrations to public`)
-	if err != nil {
-		return fmt.Errorf("letting the server read the schema version: %w", err)
-	}
 	return nil
 }
+
+// publishVersion lets every role read the version of the schema and only the
+// owner change it, whatever a migration granted on all tables. Migrators take
+// turns at it: two grants at once on one table are an error.
+const publishVersion = `
+	do $$ begin
+	  perform pg_advisory_xact_lock(hashtext('countersign schema_migrations'));
+	  grant select on schema_migrations to public;
+	  if exists (select from pg_roles where rolname = 'countersign_runtime') then
+	    revoke insert, update, delete, truncate on schema_migrations from countersign_runtime;
+	  end if;
+	end $$`
 
 func explainMigration(err error) error {
 	var dirty migrate.ErrDirty
@@ -183,6 +194,9 @@ func applyMigration(ctx context.Context, db *sql.DB, body string, version int, l
 		if err != nil {
 			return fmt.Errorf("recording version %d: %w", version, err)
 		}
+	}
+	if _, err := tx.ExecContext(ctx, publishVersion); err != nil {
+		return fmt.Errorf("letting the server read version %d: %w", version, err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing migration to version %d: %w", version, err)

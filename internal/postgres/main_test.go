@@ -1,0 +1,51 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"countersign/internal/pgtest"
+	"countersign/internal/postgres"
+)
+
+// childVariable makes the test binary an application that runs an embedded
+// server on the named data folder until it is killed.
+const childVariable = "COUNTERSIGN_TEST_CHILD_DATA"
+
+func TestMain(m *testing.M) {
+	if dataDir := os.Getenv(childVariable); dataDir != "" {
+		os.Exit(runChild(dataDir))
+	}
+	goleak.VerifyTestMain(m, pgtest.Goroutines())
+}
+
+// runChild prints one line, "ready PID" or "error …", and stays until killed.
+func runChild(dataDir string) int {
+	cfg := postgres.Config{DataDir: dataDir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	server, err := postgres.Start(context.Background(), cfg)
+	if err != nil {
+		fmt.Printf("error %v\n", err)
+		return 1
+	}
+	fmt.Printf("ready %d\n", server.PID())
+	time.Sleep(5 * time.Minute)
+	return 0
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// eventually fails t unless condition becomes true within limit.
+func eventually(t testing.TB, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still waiting for: %s", limit, what)
+		}
+	}
+}
