@@ -35,8 +35,9 @@ type DB struct {
 	Owner   *pgxpool.Pool // as countersign_owner; two connections
 	Runtime *pgxpool.Pool // as countersign_runtime, as the server connects
 
-	OwnerDSN   string
-	RuntimeDSN string
+	OwnerDSN     string
+	RuntimeDSN   string
+	SuperuserDSN string
 }
 
 // New returns a private, migrated database. It is dropped when t ends.
@@ -46,7 +47,11 @@ func New(t testing.TB) *DB {
 	name := "countersign_test_" + strings.ToLower(rand.Text()[:12])
 	c.admin(t, "create database "+name+" template "+c.template+" owner "+postgres.OwnerRole)
 	t.Cleanup(func() { c.admin(t, "drop database "+name+" with (force)") })
-	db := &DB{OwnerDSN: c.dsn(postgres.OwnerRole, name), RuntimeDSN: c.dsn(postgres.RuntimeRole, name)}
+	db := &DB{
+		OwnerDSN:     c.dsn(postgres.OwnerRole, name),
+		RuntimeDSN:   c.dsn(postgres.RuntimeRole, name),
+		SuperuserDSN: c.dsn(c.superuser, name),
+	}
 	db.Owner = open(t, db.OwnerDSN, 2)
 	db.Runtime = db.NewPool(t)
 	return db

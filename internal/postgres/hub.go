@@ -157,17 +157,15 @@ func (h *Hub) listen(ctx context.Context) error {
 	return attend(ctx, conn, 5*h.tick, func(n *pgconn.Notification) { h.wakeLocal(n.Payload) })
 }
 
-// send passes topics on to other processes until ctx ends, then once more what
-// was woken before.
+// send passes topics on to other processes until ctx ends, and then what was
+// woken before that.
 func (h *Hub) send(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			h.flush(context.WithoutCancel(ctx))
-			return
 		case <-h.kick:
-			h.flush(ctx)
 		}
+		h.flush(context.WithoutCancel(ctx))
 	}
 }
 
