@@ -160,12 +160,15 @@ func (h *Hub) listen(ctx context.Context) error {
 // send passes topics on to other processes until ctx ends, and then what was
 // woken before that.
 func (h *Hub) send(ctx context.Context) {
-	for ctx.Err() == nil {
+	lasting := context.WithoutCancel(ctx)
+	defer h.flush(lasting)
+	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-h.kick:
+			h.flush(lasting)
 		}
-		h.flush(context.WithoutCancel(ctx))
 	}
 }
 
