@@ -1,16 +1,18 @@
 package client
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/go-jose/go-jose/v4/json"
 
 	"countersign/canonical"
 	"countersign/policy"
 )
 
-// claims are the members of a caller's token that say who calls.
+// claims are the members of a caller's token that say who calls. They are read with the JSON of go-jose,
+// which tells letter cases apart.
 type claims struct {
 	Issuer   string   `json:"iss"`
 	Subject  string   `json:"sub"`
@@ -28,6 +30,7 @@ type claims struct {
 // oneOrAll reads a claim that is a list of strings or, as some providers write a list of one, a string.
 type oneOrAll []string
 
+// UnmarshalJSON reads either form.
 func (o *oneOrAll) UnmarshalJSON(data []byte) error {
 	var one string
 	if json.Unmarshal(data, &one) == nil {
@@ -55,7 +58,7 @@ func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
 	}
 	p := policy.Principal{
 		Issuer: c.Issuer, Subject: c.Subject, Name: c.Name, Email: c.Email, Groups: c.Groups,
-		Agent: c.Party, Model: c.Model, ModelAssurance: policy.ModelUnknown, AMR: c.AMR,
+		Agent: c.Party, Model: c.Model, ModelAssurance: policy.Unknown, AMR: c.AMR,
 	}
 	if p.Name == "" {
 		p.Name = c.Username
@@ -64,7 +67,7 @@ func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
 		p.Agent = c.ClientID
 	}
 	if p.Model != "" {
-		p.ModelAssurance = policy.ModelAttested
+		p.ModelAssurance = policy.Attested
 	}
 	if c.AuthTime > 0 {
 		p.AuthTime = time.Unix(int64(c.AuthTime), 0).UTC()

@@ -1,0 +1,207 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Bounds of a Recorder.
+const (
+	batchSize    = 100
+	flushEvery   = time.Second
+	bufferBound  = 10_000
+	spoolBound   = 32 << 20
+	fileSpool    = "calls.spool"
+	spoolSending = "calls.spool.sending"
+)
+
+// Recorder sends call records in batches: each second, and as soon as a batch is full. While the control
+// plane does not take them they go to a file, up to 32 MiB; beyond that the newest are dropped and counted.
+// Records are telemetry: no call waits for them.
+type Recorder struct {
+	client *Client
+	spool  string
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	buffer  []CallRecord
+	dropped int64
+	full    chan struct{}
+}
+
+// NewRecorder makes a Recorder that spools in dir. Nothing is sent before Run.
+func NewRecorder(c *Client, dir string) *Recorder {
+	return &Recorder{client: c, spool: filepath.Join(dir, fileSpool), log: c.log, full: make(chan struct{}, 1)}
+}
+
+// Record takes a record. It never blocks.
+func (r *Recorder) Record(record CallRecord) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.buffer) >= bufferBound {
+		r.dropped++
+		return
+	}
+	r.buffer = append(r.buffer, record)
+	if len(r.buffer) >= batchSize {
+		select {
+		case r.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Dropped says how many records were lost because neither memory nor the spool had room.
+func (r *Recorder) Dropped() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped
+}
+
+// Run sends until ctx ends, then once more for a moment, and spools what is left.
+func (r *Recorder) Run(ctx context.Context) error {
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	var resume time.Time // not before then, after a failure
+	for attempt := 0; ; {
+		select {
+		case <-ticker.C:
+		case <-r.full:
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if r.flush(last) != nil {
+				r.keep(r.take(bufferBound))
+			}
+			return nil
+		}
+		if r.client.now().Before(resume) {
+			continue
+		}
+		if err := r.flush(ctx); err != nil && ctx.Err() == nil {
+			resume = r.client.now().Add(backoff(attempt, flushEvery, longestRetry))
+			attempt++
+			r.log.Debug("call records were not sent", slog.Any("error", err))
+			continue
+		}
+		attempt = 0
+	}
+}
+
+// flush sends what is spooled and then what is in memory. A batch that fails goes to the spool; one that the
+// control plane refuses for good is dropped.
+func (r *Recorder) flush(ctx context.Context) error {
+	if err := r.flushSpool(ctx); err != nil {
+		return err
+	}
+	for {
+		batch := r.take(batchSize)
+		if len(batch) == 0 {
+			return nil
+		}
+		if err := r.send(ctx, batch); err != nil {
+			r.keep(batch)
+			return err
+		}
+	}
+}
+
+func (r *Recorder) send(ctx context.Context, batch []CallRecord) error {
+	err := r.client.SendCalls(ctx, batch)
+	if Refused(err) && !IsStatus(err, 403) {
+		r.log.Warn("call records were refused and dropped", slog.Any("error", err), slog.Int("records", len(batch)))
+		r.drop(len(batch))
+		return nil
+	}
+	return err
+}
+
+func (r *Recorder) take(n int) []CallRecord {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n = min(n, len(r.buffer))
+	batch := r.buffer[:n:n]
+	r.buffer = append([]CallRecord(nil), r.buffer[n:]...)
+	return batch
+}
+
+func (r *Recorder) drop(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped += int64(n)
+}
+
+// keep appends records to the spool.
+func (r *Recorder) keep(batch []CallRecord) {
+	if len(batch) == 0 {
+		return
+	}
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	for _, record := range batch {
+		if err := enc.Encode(record); err != nil {
+			r.drop(1)
+		}
+	}
+	if info, err := os.Stat(r.spool); err == nil && info.Size()+int64(lines.Len()) > spoolBound {
+		r.drop(len(batch))
+		return
+	}
+	file, err := os.OpenFile(r.spool, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = file.Write(lines.Bytes())
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		r.log.Warn("call records were not spooled", slog.Any("error", err))
+		r.drop(len(batch))
+	}
+}
+
+// flushSpool sends the spool. A crash in the middle sends records again; the control plane knows them by
+// their id.
+func (r *Recorder) flushSpool(ctx context.Context) error {
+	sending := filepath.Join(filepath.Dir(r.spool), spoolSending)
+	if _, err := os.Stat(sending); errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(r.spool, sending); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	file, err := os.Open(sending)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // only read
+	scanner := bufio.NewScanner(file)
+	scanner.Buffer(nil, 1<<20)
+	var batch []CallRecord
+	for scanner.Scan() {
+		var record CallRecord
+		if json.Unmarshal(scanner.Bytes(), &record) != nil { // cut off by a crash
+			continue
+		}
+		if batch = append(batch, record); len(batch) == batchSize {
+			if err := r.send(ctx, batch); err != nil {
+				return err
+			}
+			batch = nil
+		}
+	}
+	if len(batch) > 0 {
+		if err := r.send(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return os.Remove(sending)
+}

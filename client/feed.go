@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"countersign/policy"
+)
+
+// Why there is no policy to decide with. The gateway denies.
+var (
+	ErrNoPolicy = errors.New("no policy has arrived yet")
+	ErrExpired  = errors.New("the policy is too old: the control plane has not confirmed it in time")
+	ErrRevoked  = errors.New("this gateway was revoked")
+)
+
+// Snapshot is a policy that was verified and indexed. It is immutable.
+type Snapshot struct {
+	Index    *policy.Index
+	Issuer   string
+	Audience string
+	Epoch    int64
+	Revision int64
+	ETag     string
+}
+
+// FeedConfig says how to follow the policy.
+type FeedConfig struct {
+	Client   *Client
+	StateDir string        // for the last known good policy and the pinned keys
+	Commands []Command     // reported with each status
+	Wait     time.Duration // long-poll; 0: 50 s
+	Retry    time.Duration // shortest back-off; 0: 1 s
+	Report   time.Duration // how often the status is reported when nothing changes; 0: 30 s
+}
+
+// Feed keeps the policy current. Its methods are safe for concurrent use.
+type Feed struct {
+	FeedConfig
+
+	now  func() time.Time
+	log  *slog.Logger
+	disk disk
+
+	mu       sync.Mutex
+	pins     *pins
+	snapshot *Snapshot
+	lease    lease
+	revoked  bool
+	changed  chan struct{} // closed at the next swap or revocation
+	received int64         // newest revision that arrived, run or not
+	rejected *Rejection
+	identity StatusReply
+
+	report chan struct{}
+}
+
+// NewFeed opens the state directory and starts from the last known good policy, if there is one that still
+// verifies with the pinned keys. A file that does not is set aside and logged; it never becomes policy.
+func NewFeed(cfg FeedConfig) (*Feed, error) {
+	if cfg.Wait == 0 {
+		cfg.Wait = 50 * time.Second
+	}
+	if cfg.Retry == 0 {
+		cfg.Retry = time.Second
+	}
+	if cfg.Report == 0 {
+		cfg.Report = 30 * time.Second
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("making state directory: %w", err)
+	}
+	f := &Feed{
+		FeedConfig: cfg, now: cfg.Client.now, log: cfg.Client.log, disk: disk{dir: cfg.StateDir},
+		changed: make(chan struct{}), report: make(chan struct{}, 1),
+	}
+	pinned, err := f.disk.readPins()
+	if err != nil {
+		return nil, err
+	}
+	f.pins = pinned
+	if pinned != nil {
+		f.restore()
+	}
+	return f, nil
+}
+
+// restore starts from the copy on disk.
+func (f *Feed) restore() {
+	jws, saved, err := f.disk.readPolicy()
+	if err != nil || jws == "" {
+		if err != nil {
+			f.log.Warn("last known good policy is not usable", slog.Any("error", err))
+		}
+		return
+	}
+	snapshot, err := f.pins.open(jws)
+	if err != nil {
+		f.log.Warn("last known good policy is not usable", slog.Any("error", err))
+		f.disk.setAside()
+		return
+	}
+	snapshot.ETag = saved.ETag
+	f.snapshot, f.received = snapshot, snapshot.Revision
+	f.lease = saved.resume(f.now(), snapshot)
+	f.log.Info("started from the last known good policy",
+		slog.Int64("epoch", snapshot.Epoch), slog.Int64("revision", snapshot.Revision), slog.Duration("lease_left", f.lease.left(f.now())))
+}
+
+// Current returns the policy to decide with, or ErrNoPolicy, ErrExpired or ErrRevoked: then the only
+// decision is no.
+func (f *Feed) Current() (*Snapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.revoked:
+		return nil, ErrRevoked
+	case f.snapshot == nil:
+		return nil, ErrNoPolicy
+	case f.lease.left(f.now()) <= 0:
+		return nil, ErrExpired
+	}
+	return f.snapshot, nil
+}
+
+// Changed returns a channel that is closed at the next change of policy.
+func (f *Feed) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// Identity is who the control plane takes us for. It asks when no status was answered yet.
+func (f *Feed) Identity(ctx context.Context) (StatusReply, error) {
+	f.mu.Lock()
+	known := f.identity
+	f.mu.Unlock()
+	if known.GatewayID != "" {
+		return known, nil
+	}
+	return f.reportStatus(ctx)
+}
+
+// Run follows the policy and reports what this instance runs, until ctx ends.
+func (f *Feed) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.follow(ctx) })
+	g.Go(func() error { return f.reportLoop(ctx) })
+	return g.Wait()
+}
+
+// swap makes s the policy. The caller holds f.mu.
+func (f *Feed) swap(s *Snapshot) {
+	f.snapshot, f.revoked, f.rejected = s, false, nil
+	f.announce()
+}
+
+// announce tells who waits on Changed, and the control plane. The caller holds f.mu.
+func (f *Feed) announce() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+	select {
+	case f.report <- struct{}{}:
+	default:
+	}
+}
+
+// reportLoop reports at each change and every now and then.
+func (f *Feed) reportLoop(ctx context.Context) error {
+	for attempt := 0; ; {
+		wait := f.Report
+		if _, err := f.reportStatus(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			f.log.Debug("status was not reported", slog.Any("error", err))
+			wait = backoff(attempt, f.Retry, f.Report)
+			attempt++
+		} else {
+			attempt = 0
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-f.report:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+func (f *Feed) reportStatus(ctx context.Context) (StatusReply, error) {
+	f.mu.Lock()
+	s := Status{ReceivedRevision: f.received, Rejected: f.rejected, Commands: f.Commands}
+	if f.snapshot != nil && !f.revoked {
+		s.Epoch, s.ActiveRevision = f.snapshot.Epoch, f.snapshot.Revision
+	}
+	f.mu.Unlock()
+	reply, err := f.Client.ReportStatus(ctx, s)
+	if err != nil {
+		return StatusReply{}, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.identity = reply
+	return reply, nil
+}

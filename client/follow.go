@@ -1,0 +1,211 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Bounds of the back-off and of a policy.
+const (
+	longestRetry = 30 * time.Second
+	revokedRetry = time.Minute
+	maxPolicy    = 384 << 20 // a document of 256 MiB in base64
+)
+
+// errOlder is a replay, or a replica that lags behind.
+var errOlder = errors.New("it is older than the policy that runs")
+
+// follow pulls until ctx ends.
+func (f *Feed) follow(ctx context.Context) error {
+	for attempt := 0; ctx.Err() == nil; {
+		began := f.now()
+		fresh, err := f.pull(ctx)
+		var wait time.Duration
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			attempt = 0
+			if !fresh && f.now().Sub(began) < time.Second {
+				wait = f.Retry // a server that does not wait is not asked in a tight loop
+			}
+		case IsCode(err, CodeRevoked):
+			f.revoke()
+			wait = backoff(0, revokedRetry, revokedRetry)
+		default:
+			wait = f.pause(err, attempt)
+			attempt++
+		}
+		if sleep(ctx, wait) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// pause logs why a pull got nothing, and says how long to wait.
+func (f *Feed) pause(err error, attempt int) time.Duration {
+	wait := backoff(attempt, f.Retry, longestRetry)
+	if e := (*Error)(nil); errors.As(err, &e) {
+		wait = max(wait, e.RetryAfter)
+	}
+	f.log.Warn("policy was not pulled", slog.Any("error", err), slog.Duration("retry_in", wait))
+	return wait
+}
+
+// pull makes one request and acts on its answer. It reports whether another policy arrived.
+func (f *Feed) pull(ctx context.Context) (fresh bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, f.Wait+waitMargin)
+	defer cancel()
+	header := http.Header{
+		"Accept": {TypeJOSE},
+		"Prefer": {"wait=" + strconv.Itoa(int(f.Wait/time.Second))},
+	}
+	f.mu.Lock()
+	active := f.snapshot
+	f.mu.Unlock()
+	if active != nil && active.ETag != "" {
+		header.Set("If-None-Match", active.ETag)
+	}
+	res, err := f.Client.send(ctx, http.MethodGet, PathPolicy, header, nil)
+	if err != nil {
+		return false, err
+	}
+	defer drain(res.Body)
+	switch res.StatusCode {
+	case http.StatusOK:
+		return active == nil || active.ETag != res.Header.Get("ETag"), f.accept(ctx, res)
+	case http.StatusNotModified:
+		return false, f.renew(active, res.Header)
+	}
+	return false, readError(res)
+}
+
+// leaseOf reads Policy-Lease; a response without it renews nothing.
+func leaseOf(header http.Header) (time.Duration, bool) {
+	seconds, err := strconv.Atoi(header.Get(HeaderLease))
+	return time.Duration(seconds) * time.Second, err == nil && seconds > 0
+}
+
+// renew is for 304.
+func (f *Feed) renew(active *Snapshot, header http.Header) error {
+	if active == nil {
+		return errors.New("the control plane answered 304, but nothing was presented to it")
+	}
+	said, ok := leaseOf(header)
+	if !ok {
+		return nil
+	}
+	f.mu.Lock()
+	f.lease = lease{renewed: f.now(), length: bounded(said, active.Index.Document().MaxStaleSeconds)}
+	f.mu.Unlock()
+	return f.disk.writeLease(f.saved(active))
+}
+
+// accept is for 200: verify, index, swap, persist.
+func (f *Feed) accept(ctx context.Context, res *http.Response) error {
+	revision, _ := strconv.ParseInt(res.Header.Get(HeaderRevision), 10, 64)
+	body, err := readBounded(res.Body, maxPolicy)
+	if err != nil {
+		return err
+	}
+	next, err := f.open(ctx, string(body))
+	if err == nil {
+		err = f.newer(next)
+	}
+	if err != nil {
+		return f.reject(revision, err)
+	}
+	next.ETag = res.Header.Get("ETag")
+
+	f.mu.Lock()
+	if said, ok := leaseOf(res.Header); ok {
+		f.lease = lease{renewed: f.now(), length: bounded(said, next.Index.Document().MaxStaleSeconds)}
+	}
+	f.received = next.Revision
+	f.swap(next)
+	f.mu.Unlock()
+	f.log.Info("policy is active", slog.Int64("epoch", next.Epoch), slog.Int64("revision", next.Revision))
+
+	if err := f.disk.write(filePolicy, body); err != nil {
+		return err
+	}
+	return f.disk.writeLease(f.saved(next))
+}
+
+// open verifies with the pinned keys, or makes the pins.
+func (f *Feed) open(ctx context.Context, jws string) (*Snapshot, error) {
+	f.mu.Lock()
+	pinned := f.pins
+	f.mu.Unlock()
+	if pinned == nil {
+		made, err := f.Client.pin(ctx, jws)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.disk.writePins(made); err != nil {
+			return nil, err
+		}
+		f.mu.Lock()
+		f.pins, pinned = made, made
+		f.mu.Unlock()
+		f.log.Info("pinned the keys of the control plane", slog.String("issuer", made.Issuer), slog.String("audience", made.Audience))
+	}
+	return pinned.open(jws)
+}
+
+// newer refuses what is older than what runs: an older epoch, or an older revision of the same one.
+func (f *Feed) newer(next *Snapshot) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	active := f.snapshot
+	if active != nil && (next.Epoch < active.Epoch || next.Epoch == active.Epoch && next.Revision < active.Revision) {
+		return fmt.Errorf("revision %d of epoch %d: %w", next.Revision, next.Epoch, errOlder)
+	}
+	return nil
+}
+
+// reject keeps what runs, and its lease, and tells the control plane.
+func (f *Feed) reject(revision int64, err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.received = max(f.received, revision)
+	f.rejected = &Rejection{Revision: revision, Reason: err.Error()}
+	select {
+	case f.report <- struct{}{}:
+	default:
+	}
+	return fmt.Errorf("policy was rejected: %w", err)
+}
+
+// revoke denies everything from now on and wipes what is on disk.
+func (f *Feed) revoke() {
+	f.mu.Lock()
+	already := f.revoked
+	f.revoked, f.snapshot, f.lease = true, nil, lease{}
+	if !already {
+		f.announce()
+	}
+	f.mu.Unlock()
+	if already {
+		return
+	}
+	f.log.Error("this gateway was revoked: it denies everything")
+	if err := f.disk.wipe(); err != nil {
+		f.log.Error("policy was not wiped", slog.Any("error", err))
+	}
+}
+
+func (f *Feed) saved(s *Snapshot) savedLease {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return savedLease{
+		Epoch: s.Epoch, Revision: s.Revision, ETag: s.ETag,
+		Renewed: f.lease.renewed.Round(0).UTC(), Seconds: int(f.lease.length / time.Second),
+	}
+}
