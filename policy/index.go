@@ -1,0 +1,139 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Index is a document made ready to decide on. It is immutable: any number of
+// goroutines may use it.
+type Index struct {
+	document   Document
+	servers    map[string]*server
+	terms      *terms
+	grants     []grant
+	guardrails []guardrail
+}
+
+// server is a Server and what it offers, by kind and name.
+type server struct {
+	*Server
+	offers    map[offer]int // to the place in reaches, and in Server.Tools
+	templates []template
+	reaches   []reach
+}
+
+type offer struct {
+	kind Kind
+	name string
+}
+
+// reach is how to find, among the grants that reach a tool, those that a caller
+// may match, without looking at all of them. A grant that names exact users is
+// found by these, else one that names exact groups by those, and so on; what is
+// left is open to anybody's try.
+type reach struct {
+	mask  uint64 // bit term%64 is set for each keyed term
+	keyed []keyed
+	open  []int32
+}
+
+type keyed struct {
+	term  term
+	grant int32
+}
+
+type grant struct {
+	subject subject
+	*Grant
+}
+
+type guardrail struct {
+	subject subject
+	except  subject
+	exempts bool // except is not empty
+	effect  Effect
+}
+
+// NewIndex validates d and indexes it; d is part of the index from then on and
+// must not change. The error is an *Error within.
+func NewIndex(d Document) (*Index, error) {
+	if err := d.validate(); err != nil {
+		return nil, fmt.Errorf("indexing policy: %w", err)
+	}
+	ix := &Index{
+		document: d, servers: make(map[string]*server, len(d.Servers)), terms: newTerms(),
+		grants: make([]grant, len(d.Grants)), guardrails: make([]guardrail, len(d.Guardrails)),
+	}
+	for i := range d.Grants {
+		ix.grants[i] = grant{subject: ix.terms.subject(d.Grants[i].Subject), Grant: &d.Grants[i]}
+	}
+	for i := range d.Guardrails {
+		g := &d.Guardrails[i]
+		ix.guardrails[i] = guardrail{
+			subject: ix.terms.subject(g.Subject), except: ix.terms.subject(g.Except),
+			exempts: !g.Except.isZero(), effect: g.Effect,
+		}
+	}
+	for i := range d.Servers {
+		ix.servers[d.Servers[i].Name] = ix.newServer(&d.Servers[i])
+	}
+	return ix, nil
+}
+
+// Document returns the document that ix decides by. It must not be changed.
+func (ix *Index) Document() *Document { return &ix.document }
+
+func (ix *Index) newServer(s *Server) *server {
+	n := &server{Server: s, offers: make(map[offer]int, len(s.Tools)), reaches: make([]reach, len(s.Tools))}
+	for i := range s.Tools {
+		t := &s.Tools[i]
+		n.offers[offer{t.Kind, t.Name}] = i
+		if t.Kind == KindResource {
+			if pattern, ok := newTemplate(t.Name); ok {
+				n.templates = append(n.templates, template{tool: i, pattern: pattern})
+			}
+		}
+		if i > 0 && slices.Equal(t.Grants, s.Tools[i-1].Grants) {
+			n.reaches[i] = n.reaches[i-1]
+		} else {
+			n.reaches[i] = ix.newReach(t.Grants)
+		}
+	}
+	return n
+}
+
+func (ix *Index) newReach(grants []int) reach {
+	r := reach{keyed: make([]keyed, 0, len(grants))}
+	for _, g := range grants {
+		keys := ix.grants[g].subject.keys()
+		if keys == nil {
+			r.open = append(r.open, int32(g))
+		}
+		for _, t := range keys {
+			r.keyed = append(r.keyed, keyed{term: t, grant: int32(g)})
+			r.mask |= 1 << (t % 64)
+		}
+	}
+	slices.SortFunc(r.keyed, func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(a.term, b.term), cmp.Compare(a.grant, b.grant))
+	})
+	return r
+}
+
+// keys returns terms of which a caller must have one to match s; nil if there are
+// no such terms.
+func (s *subject) keys() []term {
+	switch {
+	case len(s.users) > 0 && len(s.userGlobs) == 0:
+		return s.users
+	case len(s.groups.exact) > 0 && len(s.groups.globs) == 0:
+		return s.groups.exact
+	case len(s.agents.exact) > 0 && len(s.agents.globs) == 0:
+		return s.agents.exact
+	case len(s.models.exact) > 0 && len(s.models.globs) == 0:
+		return s.models.exact
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package policy
+
+// Kind is what sort of thing a server offers.
+type Kind string
+
+// The kinds, governed by the same grants.
+const (
+	KindTool     Kind = "tool"
+	KindPrompt   Kind = "prompt"
+	KindResource Kind = "resource"
+)
+
+// Known reports whether k is one of the kinds.
+func (k Kind) Known() bool { return k == KindTool || k == KindPrompt || k == KindResource }
+
+// Risk is what a call can do. We decide it; what a server says only seeds it.
+type Risk string
+
+// The risks, from least to greatest.
+const (
+	ReadOnly    Risk = "read_only"
+	Write       Risk = "write"
+	Destructive Risk = "destructive"
+)
+
+// Known reports whether r is one of the risks.
+func (r Risk) Known() bool { return r == ReadOnly || r == Write || r == Destructive }
+
+// Subject says who: all of the kinds that are given must match, any one pattern
+// of each is enough. In a pattern, * stands for any text, also none; nothing else
+// is special.
+//
+// A user is "<subject>", of any issuer, or "<issuer>|<subject>", where the issuer
+// is told by its "://". A Subject that gives nothing matches nobody; everyone
+// must be said.
+type Subject struct {
+	Everyone      bool     `json:"everyone,omitempty"`
+	Users         []string `json:"users,omitempty"`
+	Groups        []string `json:"groups,omitempty"`
+	Agents        []string `json:"agents,omitempty"`
+	Models        []string `json:"models,omitempty"`
+	AllowDeclared bool     `json:"allow_declared,omitempty"` // a model that is only declared will do
+}
+
+// Resource says what: all that is given must match, any one of each is enough.
+// Servers or labels must be given; "*" must be said. Names of servers are
+// compared ignoring case, as their uniqueness is.
+type Resource struct {
+	Servers []string `json:"servers,omitempty"` // patterns of names
+	Labels  []string `json:"labels,omitempty"`  // patterns of labels
+	Kinds   []Kind   `json:"kinds,omitempty"`   // none: tools only
+	Names   []string `json:"names,omitempty"`   // patterns; none: every name
+	Risks   []Risk   `json:"risks,omitempty"`   // none: every risk
+}
+
+// Approval is the demand that people approve a call before it runs.
+type Approval struct {
+	Quorum         int      `json:"quorum"`                    // approvals needed
+	DenyQuorum     int      `json:"deny_quorum,omitempty"`     // denials that end it; 0 means 1
+	OwningTeam     bool     `json:"owning_team,omitempty"`     // members of the server's team may vote
+	Teams          []string `json:"teams,omitempty"`           // ids of teams whose members may vote
+	PendingSeconds int      `json:"pending_seconds,omitempty"` // how long it may wait; 0 means DefaultPendingSeconds
+}
+
+// Effect is what a guardrail does to the calls it matches: exactly one of these.
+type Effect struct {
+	Deny     bool      `json:"deny,omitempty"`
+	Approval *Approval `json:"approval,omitempty"`
+}
