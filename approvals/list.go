@@ -1,0 +1,200 @@
+package approvals
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/identity"
+	"countersign/internal/problem"
+	"countersign/policy"
+)
+
+// Summary is a request in a list.
+type Summary struct {
+	ID            string
+	State         State
+	StateReason   string
+	Version       int64
+	ServerID      string
+	ServerName    string
+	ToolID        string
+	ToolName      string
+	Kind          policy.Kind
+	Risk          policy.Risk // as it is now
+	GatewayID     string
+	GatewayName   string
+	CallerIssuer  string
+	CallerSubject string
+	CallerName    string
+	Agent         string
+	Model         string
+	Evidence      string // "verified" or "asserted"
+	Quorum        int
+	DenyQuorum    int
+	Approvals     int // votes, whoever may vote by now
+	Denials       int
+	Teams         []string // names: who may decide
+	DecidedBy     string   // the name of who made the deciding vote, if it was a person
+	CreatedAt     time.Time
+	ExpiresAt     time.Time
+	DecidedAt     *time.Time
+	ClaimBy       *time.Time
+	ChangedAt     time.Time
+	Execution     ConfirmationState // of the newest confirmation; "" when there is none
+	Mine          bool              // the reader is the caller
+	MayDecide     bool              // the reader may vote
+	Now           time.Time         // the database's clock, which all times are to be compared with
+}
+
+const summaryColumns = `a.id, a.state, a.state_reason, a.version, a.server_id, a.server_name, a.tool_id, a.tool_name,
+	tool.kind, coalesce(tool.risk, 'destructive') as risk, a.gateway_id, gateway.name as gateway_name,
+	a.caller_issuer, a.caller_subject, a.caller_name, a.agent, a.model, a.evidence, a.quorum, a.deny_quorum,
+	(select count(*) from votes v where v.approval_id = a.id and v.decision = 'approve') as approvals,
+	(select count(*) from votes v where v.approval_id = a.id and v.decision = 'deny') as denials,
+	array(select t.name from teams t where t.id = any (a.team_ids) order by lower(t.name)) as teams,
+	coalesce((select decider.name from people decider where decider.id = a.decided_by), '') as decided_by,
+	a.created_at, a.expires_at, a.decided_at, a.claim_by, a.changed_at,
+	coalesce((select c.state from confirmations c where c.approval_id = a.id order by c.issued_at desc, c.id desc limit 1), '') as execution,
+	coalesce(` + caller + `, false) as mine,
+	` + mayDecide + ` as may_decide,
+	clock_timestamp() as now`
+
+// mayDecide is SQL: whether the reader p may vote on request a, now.
+const mayDecide = `coalesce(a.state = 'pending' and a.expires_at > clock_timestamp() and not ` + caller + ` and ` + member + `
+	and not exists (select from votes v where v.approval_id = a.id and v.person_id = p.id), false)`
+
+const summaryTables = `approvals a
+	join tools tool on tool.id = a.tool_id
+	join gateways gateway on gateway.id = a.gateway_id
+	left join people p on p.id = @reader`
+
+// Filter selects requests. Zero fields select everything.
+type Filter struct {
+	Waiting   bool    // the queue: pending requests by deadline; otherwise the newest first
+	States    []State // history only
+	ServerID  string
+	Caller    string // subject, or name
+	MayDecide bool   // only what the reader may vote on
+	After     string // Page.Next of the page before
+	Limit     int    // 1 to 200, default 50
+}
+
+// Page is one page of a list. Next is empty on the last.
+type Page struct {
+	Items []Summary
+	Next  string
+}
+
+// List gives the queue, or the history. It needs identity.ReadApprovals. A cursor that cannot be read is
+// Invalid (bad_cursor).
+func (q *Queue) List(ctx context.Context, who identity.Principal, f Filter) (Page, error) {
+	if err := who.Can(identity.ReadApprovals, ""); err != nil {
+		return Page{}, err
+	}
+	after, err := parseCursor(f.After)
+	if err != nil {
+		return Page{}, err
+	}
+	if f.Limit <= 0 || f.Limit > 200 {
+		f.Limit = 50
+	}
+	where, order := `(cardinality(@states::text[]) = 0 or a.state = any (@states))
+		and (@after_id = '' or (a.created_at, a.id) < (@after_at, @after_id))`, `a.created_at desc, a.id desc`
+	if f.Waiting {
+		where, order = `a.state = 'pending' and a.expires_at > clock_timestamp() and cardinality(@states::text[]) = 0
+		and (@after_id = '' or (a.expires_at, a.id) > (@after_at, @after_id))`, `a.expires_at, a.id`
+		f.States = nil
+	}
+	rows, _ := q.pool.Query(ctx, `
+		select `+summaryColumns+`
+		from `+summaryTables+`
+		where `+where+`
+		  and (@server = '' or a.server_id = @server)
+		  and (@caller = '' or a.caller_subject = @caller or lower(a.caller_name) = lower(@caller))
+		  and (not @only_mine or `+mayDecide+`)
+		order by `+order+`
+		limit @limit`,
+		pgx.StrictNamedArgs{
+			"reader": who.ID, "states": append([]State{}, f.States...), "server": f.ServerID, "caller": f.Caller,
+			"after_at": after.At, "after_id": after.ID, "only_mine": f.MayDecide, "limit": f.Limit + 1,
+		})
+	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[Summary])
+	if err != nil {
+		return Page{}, fmt.Errorf("listing approval requests: %w", err)
+	}
+	return page(items, f), nil
+}
+
+func page(items []Summary, f Filter) Page {
+	if len(items) <= f.Limit {
+		return Page{Items: items}
+	}
+	items = items[:f.Limit]
+	last := items[len(items)-1]
+	at := last.CreatedAt
+	if f.Waiting {
+		at = last.ExpiresAt
+	}
+	return Page{Items: items, Next: cursor{At: at, ID: last.ID}.String()}
+}
+
+// cursor is where a page ended.
+type cursor struct {
+	At time.Time `json:"at"`
+	ID string    `json:"id"`
+}
+
+func (c cursor) String() string {
+	raw, err := json.Marshal(c)
+	if err != nil { // a year beyond 9999, which the database's clock does not show
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func parseCursor(s string) (c cursor, err error) {
+	if s == "" {
+		return c, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		err = json.Unmarshal(raw, &c)
+	}
+	if err != nil || c.ID == "" || badText(c.ID) != "" {
+		return cursor{}, problem.New(problem.Invalid, "bad_cursor", "This page of the list cannot be found. Start from the first.")
+	}
+	return c, nil
+}
+
+// Counts is how much there is.
+type Counts struct {
+	Waiting        int // pending, in time
+	ForMe          int // of these, what the reader may vote on
+	DecidedLastDay int // approved or denied by people in 24 hours
+}
+
+// Counts counts for the navigation and the head of the queue. It needs identity.ReadApprovals.
+func (q *Queue) Counts(ctx context.Context, who identity.Principal) (Counts, error) {
+	if err := who.Can(identity.ReadApprovals, ""); err != nil {
+		return Counts{}, err
+	}
+	rows, _ := q.pool.Query(ctx, `
+		select count(*) filter (where a.state = 'pending') as waiting,
+		       count(*) filter (where `+mayDecide+`) as for_me,
+		       (select count(*) from approvals d
+		        where d.decided_at > clock_timestamp() - interval '24 hours'
+		          and exists (select from votes v where v.approval_id = d.id)) as decided_last_day
+		from approvals a left join people p on p.id = @reader
+		where a.state = 'pending' and a.expires_at > clock_timestamp()`,
+		pgx.StrictNamedArgs{"reader": who.ID})
+	counts, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Counts])
+	if err != nil {
+		return Counts{}, fmt.Errorf("counting approval requests: %w", err)
+	}
+	return counts, nil
+}
