@@ -34,12 +34,12 @@ func TestAssertLesser(t *testing.T) {
 	refuse(db.Owner, "the owner")
 	refuse(super, "a superuser")
 	for _, privilege := range []string{"update", "delete", "truncate", "update (detail)"} {
-		exec(t, db, `grant `+privilege+` on audit_events to countersign_runtime`)
+		mustExec(t, db, `grant `+privilege+` on audit_events to countersign_runtime`)
 		refuse(db.Runtime, "a role that may "+privilege)
-		exec(t, db, `revoke `+privilege+` on audit_events from countersign_runtime`)
+		mustExec(t, db, `revoke `+privilege+` on audit_events from countersign_runtime`)
 		accept(db.Runtime, "a role that may no longer "+privilege)
 	}
-	exec(t, db, `alter table audit_events rename to elsewhere`)
+	mustExec(t, db, `alter table audit_events rename to elsewhere`)
 	refuse(db.Runtime, "no audit log")
 }
 

@@ -133,15 +133,19 @@ func globs(patterns []string) []string {
 
 // versionIn reads the major version from the last element of path that has one.
 func versionIn(path string) int {
-	elements := strings.Split(path, string(filepath.Separator))
-	for _, element := range slices.Backward(elements) {
-		digits := strings.TrimLeft(element, "abcdefghijklmnopqrstuvwxyz-@")
-		digits, _, _ = strings.Cut(digits, ".")
-		if version, err := strconv.Atoi(digits); err == nil {
+	for _, element := range slices.Backward(strings.Split(path, string(filepath.Separator))) {
+		if version := leadingNumber(strings.TrimLeft(element, "abcdefghijklmnopqrstuvwxyz-@")); version > 0 {
 			return version
 		}
 	}
 	return 0
+}
+
+// leadingNumber reads 18 from "18beta1" and "18.4 (Debian)", and 0 from "".
+func leadingNumber(s string) int {
+	end := strings.IndexFunc(s+".", func(r rune) bool { return r < '0' || r > '9' })
+	number, _ := strconv.Atoi(s[:end]) // 0 when there are no digits, or too many
+	return number
 }
 
 // inspect checks that dir holds a server that runs, is new enough, and fits the
@@ -158,7 +162,7 @@ func (s search) inspect(ctx context.Context, dir string) (binaries, error) {
 		return binaries{}, fmt.Errorf("asking for its version: %w", err)
 	}
 	_, number, _ := strings.Cut(version, ") ")
-	b.major = versionIn(number)
+	b.major = leadingNumber(number)
 	if b.major < oldestMajor || s.major != 0 && b.major != s.major {
 		return binaries{}, fmt.Errorf("is version %q", number)
 	}

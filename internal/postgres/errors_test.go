@@ -18,8 +18,8 @@ import (
 func TestConstraintNamesWhatWasViolated(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	exec(t, db, `create table shelf (name text constraint shelf_name unique, size int not null constraint shelf_size check (size > 0))`)
-	exec(t, db, `insert into shelf values ('a', 1)`)
+	mustExec(t, db, `create table shelf (name text constraint shelf_name unique, size int not null constraint shelf_size check (size > 0))`)
+	mustExec(t, db, `insert into shelf values ('a', 1)`)
 	for sql, want := range map[string]string{
 		`insert into shelf values ('a', 1)`: "shelf_name",
 		`insert into shelf values ('b', 0)`: "shelf_size",
@@ -39,7 +39,7 @@ func TestConstraintNamesWhatWasViolated(t *testing.T) {
 func TestInTx(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	exec(t, db, `create table shelf (name text)`)
+	mustExec(t, db, `create table shelf (name text)`)
 	refused := errors.New("refused")
 	for _, outcome := range []error{nil, refused} {
 		err := postgres.InTx(t.Context(), db.Owner, func(tx pgx.Tx) error {
@@ -60,7 +60,7 @@ func TestInTx(t *testing.T) {
 func TestIsSerialization(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	exec(t, db, `create table counter as select 0 as n`)
+	mustExec(t, db, `create table counter as select 0 as n`)
 	strict := pgx.TxOptions{IsoLevel: pgx.RepeatableRead}
 	tx, err := db.Owner.BeginTx(t.Context(), strict)
 	if err != nil {
@@ -70,7 +70,7 @@ func TestIsSerialization(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `select n from counter`); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, db, `update counter set n = n + 1`)
+	mustExec(t, db, `update counter set n = n + 1`)
 	if _, err = tx.Exec(t.Context(), `update counter set n = n + 1`); !postgres.IsSerialization(err) {
 		t.Errorf("losing a race is not a serialization error: %v", err)
 	}
@@ -137,7 +137,7 @@ func afterTheEnd(t *testing.T, db *pgtest.DB) error {
 	return err
 }
 
-func exec(t testing.TB, db *pgtest.DB, sql string, args ...any) {
+func mustExec(t testing.TB, db *pgtest.DB, sql string, args ...any) {
 	t.Helper()
 	if _, err := db.Owner.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)

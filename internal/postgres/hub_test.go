@@ -94,7 +94,7 @@ func TestHubWakesThisProcessAndOthers(t *testing.T) {
 	wantWake(t, remote, "the other process")
 	wantSilence(t, other, "somebody else's topic")
 
-	exec(t, db, `select pg_notify('countersign', 'approvals')`)
+	mustExec(t, db, `select pg_notify('countersign', 'approvals')`)
 	wantWake(t, other, "a notification from SQL")
 }
 
@@ -159,7 +159,7 @@ func TestHubReconnects(t *testing.T) {
 	wantWake(t, wake, "the reconnect: a notification may have been lost")
 	awaitListeners(t, db, 1)
 	settle(wake)
-	exec(t, db, `select pg_notify('countersign', 'policy')`)
+	mustExec(t, db, `select pg_notify('countersign', 'policy')`)
 	wantWake(t, wake, "a notification after the reconnect")
 }
 

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // runChild prints one line, "ready PID" or "error …", and stays until killed.
 func runChild(dataDir string) int {
-	cfg := postgres.Config{DataDir: dataDir, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	cfg := postgres.Config{DataDir: dataDir, Volatile: true, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	server, err := postgres.Start(context.Background(), cfg)
 	if err != nil {
 		fmt.Printf("error %v\n", err)

@@ -35,7 +35,7 @@ func blank(t *testing.T) *pgtest.DB {
 	if err := postgres.MigrateTo(t.Context(), db.OwnerDSN, migrations.FS, 0, quiet()); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, db, `drop table schema_migrations`)
+	mustExec(t, db, `drop table schema_migrations`)
 	return db
 }
 
