@@ -416,6 +416,7 @@ create unique index approvals_open on approvals (call_digest) where state in ('p
 create index approvals_pending on approvals (expires_at) where state = 'pending';
 create index approvals_to_claim on approvals (claim_by) where state = 'approved';
 create index approvals_recent on approvals (created_at desc, id desc);
+create index approvals_changed on approvals (changed_at);
 create trigger approvals_terminal before update of state on approvals
   for each row execute function refuse_leaving_terminal('denied', 'expired', 'cancelled', 'superseded', 'revoked', 'closed');
 
