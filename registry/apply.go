@@ -1,0 +1,196 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/audit"
+	"countersign/canonical"
+	"countersign/identity"
+)
+
+// received is what became of what a gateway saw.
+type received struct {
+	offered int
+	created int
+	changed int
+	heldNow int
+	holding []key // every pinned tool of the server that is held now
+}
+
+// examineNew runs the checks on those definitions that the server was not known to serve. It does so before the
+// transaction begins, as it costs the most; a definition, once known, stays known.
+func (r *Registry) examineNew(ctx context.Context, serverID string, s *served) error {
+	rows, _ := r.pool.Query(ctx, `
+		select distinct d.digest from definitions d join tools t on t.id = d.tool_id where t.server_id = @server`,
+		pgx.StrictNamedArgs{"server": serverID})
+	digests, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil {
+		return fmt.Errorf("reading known definitions: %w", err)
+	}
+	known := make(map[canonical.Digest]bool, len(digests))
+	for _, d := range digests {
+		known[digestOf(d)] = true
+	}
+	for i := range s.items {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if it := &s.items[i]; !known[it.digest] {
+			it.findings = examine(it.Kind, it.raw)
+		}
+	}
+	return nil
+}
+
+// receiveTx writes what compare finds: new tools and definitions, what is served and what is not, and holds. It
+// does not move the policy's generation; the caller does, last, if anything is held now.
+func receiveTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, s served) (received, error) {
+	rows, _ := tx.Query(ctx, `
+		select t.id, t.kind, t.name, t.observed_digest as observed, d.digest as pinned, t.held_at is not null as held
+		from tools t
+		left join definitions d on d.id = t.pinned_id
+		where t.server_id = @server
+		order by t.kind, t.name`, pgx.StrictNamedArgs{"server": server.ID})
+	tools, err := pgx.CollectRows(rows, pgx.RowToStructByName[known])
+	if err != nil {
+		return received{}, fmt.Errorf("reading tools: %w", err)
+	}
+	c := compare(tools, s)
+	if err := createTx(ctx, tx, server, &c); err != nil {
+		return received{}, err
+	}
+	for _, write := range []func(context.Context, pgx.Tx, lockedServer, changes) error{serveTx, lookedTx} {
+		if err := write(ctx, tx, server, c); err != nil {
+			return received{}, err
+		}
+	}
+	if err := holdTx(ctx, tx, who, server, tools, c); err != nil {
+		return received{}, err
+	}
+	return received{
+		offered: len(s.items), created: len(c.create), changed: len(c.serve) - len(c.create), heldNow: len(c.hold), holding: c.holding,
+	}, nil
+}
+
+// createTx inserts the tools never seen, and makes their definitions part of what is served.
+func createTx(ctx context.Context, tx pgx.Tx, server lockedServer, c *changes) error {
+	if len(c.create) == 0 {
+		return nil
+	}
+	kinds, names := make([]string, len(c.create)), make([]string, len(c.create))
+	byKey := make(map[key]item, len(c.create))
+	for i, it := range c.create {
+		kinds[i], names[i] = string(it.Kind), it.Name
+		byKey[it.key] = it
+	}
+	rows, _ := tx.Query(ctx, `
+		insert into tools (server_id, kind, name)
+		select @server, n.kind, n.name from unnest(@kinds::text[], @names::text[]) as n (kind, name)
+		returning id, kind, name`, pgx.StrictNamedArgs{"server": server.ID, "kinds": kinds, "names": names})
+	var id string
+	var k key
+	_, err := pgx.ForEachRow(rows, []any{&id, &k.Kind, &k.Name}, func() error {
+		c.serve[id] = byKey[k]
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("inserting tools: %w", err)
+	}
+	return nil
+}
+
+// serveTx records the definitions that are served now and were not served last. One that was known and superseded
+// waits for a person again; one that was rejected stays rejected. What waited and is not served any more is
+// superseded.
+func serveTx(ctx context.Context, tx pgx.Tx, server lockedServer, c changes) error {
+	if len(c.serve) == 0 {
+		return nil
+	}
+	var ids, risks []string
+	var digests, raws [][]byte
+	var findings [][]Finding
+	for id, it := range c.serve {
+		if it.findings == nil {
+			it.findings = []Finding{}
+		}
+		ids, risks, findings = append(ids, id), append(risks, string(it.risk)), append(findings, it.findings)
+		digests, raws = append(digests, it.digest[:]), append(raws, it.raw)
+	}
+	_, err := tx.Exec(ctx, `
+		insert into definitions (tool_id, number, digest, raw, proposed_risk, findings)
+		select n.tool_id, 1 + coalesce((select max(o.number) from definitions o where o.tool_id = n.tool_id), 0),
+		       n.digest, n.raw, n.risk, n.findings
+		from unnest(@ids::text[], @digests::bytea[], @raws::bytea[], @risks::text[], @findings::jsonb[])
+		  as n (tool_id, digest, raw, risk, findings)
+		on conflict (tool_id, digest) do update set state = 'pending' where definitions.state = 'superseded'`,
+		pgx.StrictNamedArgs{"ids": ids, "digests": digests, "raws": raws, "risks": risks, "findings": findings})
+	if err != nil {
+		return fmt.Errorf("inserting definitions: %w", err)
+	}
+	_, err = tx.Exec(ctx, `
+		update tools t set observed_digest = n.digest, observed_endpoint = @endpoint, observed_at = clock_timestamp(), version = version + 1
+		from unnest(@ids::text[], @digests::bytea[]) as n (id, digest)
+		where t.id = n.id`,
+		pgx.StrictNamedArgs{"ids": ids, "digests": digests, "endpoint": server.EndpointID})
+	if err != nil {
+		return fmt.Errorf("recording what is served: %w", err)
+	}
+	_, err = tx.Exec(ctx, `
+		update definitions d set state = 'superseded'
+		from tools t
+		where t.id = any (@ids) and d.tool_id = t.id and d.state = 'pending' and d.digest <> t.observed_digest`,
+		pgx.StrictNamedArgs{"ids": ids})
+	if err != nil {
+		return fmt.Errorf("superseding definitions: %w", err)
+	}
+	return nil
+}
+
+// lookedTx records what was seen unchanged, and what is not offered any more.
+func lookedTx(ctx context.Context, tx pgx.Tx, server lockedServer, c changes) error {
+	_, err := tx.Exec(ctx, `
+		update tools set observed_at = clock_timestamp(), observed_endpoint = @endpoint where id = any (@ids)`,
+		pgx.StrictNamedArgs{"ids": c.same, "endpoint": server.EndpointID})
+	if err != nil {
+		return fmt.Errorf("recording what was seen: %w", err)
+	}
+	_, err = tx.Exec(ctx, `
+		update tools set observed_digest = null, observed_at = clock_timestamp(), version = version + 1 where id = any (@ids)`,
+		pgx.StrictNamedArgs{"ids": c.gone})
+	if err != nil {
+		return fmt.Errorf("recording what is gone: %w", err)
+	}
+	return nil
+}
+
+// holdTx holds tools, each with its event.
+func holdTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, tools []known, c changes) error {
+	for _, t := range tools {
+		reason, hold := c.hold[t.ID]
+		if !hold {
+			continue
+		}
+		_, err := tx.Exec(ctx, `
+			update tools set held_at = clock_timestamp(), held_reason = @reason, version = version + 1
+			where id = @id and held_at is null`, pgx.StrictNamedArgs{"id": t.ID, "reason": reason})
+		if err != nil {
+			return fmt.Errorf("holding tool: %w", err)
+		}
+		detail := map[string]any{
+			"server_id": server.ID, "server": server.Name, "kind": t.Kind, "reason": reason, "pinned": digestOf(t.Pinned).String(),
+		}
+		if it, served := c.serve[t.ID]; served {
+			detail["served"] = it.digest.String()
+		}
+		err = audit.Append(ctx, tx, audit.Event{
+			Kind: "tool.held", Who: who, TargetKind: "tool", TargetID: t.ID, TargetName: visible(t.Name, 200), Detail: detail,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package registry
+
+import (
+	"slices"
+
+	"countersign/canonical"
+	"countersign/policy"
+)
+
+// Why a tool is held.
+const (
+	HeldChanged = "changed" // what is served is not what is pinned
+	HeldBroken  = "broken"  // what is served under its name cannot be read, or is there twice
+)
+
+// known is what the registry knows of a tool before an observation.
+type known struct {
+	ID       string
+	Kind     policy.Kind
+	Name     string
+	Observed []byte // digest served last; nil: not offered
+	Pinned   []byte // digest of the pinned definition; nil: none
+	Held     bool
+}
+
+// changes is what an observation changes.
+type changes struct {
+	create  []item            // names never seen
+	serve   map[string]item   // tool id → a definition that was not the one served last
+	same    []string          // tool ids served unchanged
+	gone    []string          // tool ids not offered any more
+	hold    map[string]string // tool id → why it is held from now on
+	holding []key             // every pinned tool that is held after it
+}
+
+// compare says what an observation changes. It holds whatever is pinned and not served exactly so; there is no
+// way in it to release a tool or to pin one. What is merely not offered is not held: there is nothing to call, and
+// only the pinned definition can come back unnoticed.
+func compare(tools []known, s served) changes {
+	c := changes{serve: map[string]item{}, hold: map[string]string{}}
+	byKey := make(map[key]*known, len(tools))
+	for i := range tools {
+		byKey[key{tools[i].Kind, tools[i].Name}] = &tools[i]
+	}
+	present := make(map[key]bool, len(s.items))
+	for _, it := range s.items {
+		present[it.key] = true
+		tool, seen := byKey[it.key]
+		switch {
+		case !seen:
+			c.create = append(c.create, it)
+			continue
+		case slices.Equal(tool.Observed, it.digest[:]):
+			c.same = append(c.same, tool.ID)
+		default:
+			c.serve[tool.ID] = it
+		}
+		if drifted(tool.Pinned, it.digest) && !tool.Held {
+			c.hold[tool.ID] = HeldChanged
+		}
+	}
+	for _, f := range s.faults {
+		present[f.key] = true
+		tool, seen := byKey[f.key]
+		if seen && tool.Observed != nil {
+			c.gone = append(c.gone, tool.ID) // nothing that could be pinned is served
+		}
+		if seen && tool.Pinned != nil && !tool.Held {
+			c.hold[tool.ID] = HeldBroken
+		}
+	}
+	c.finish(tools, present, s.partial)
+	return c
+}
+
+func drifted(pinned []byte, served canonical.Digest) bool {
+	return pinned != nil && !slices.Equal(pinned, served[:])
+}
+
+func (c *changes) finish(tools []known, present map[key]bool, partial bool) {
+	for i := range tools {
+		t := &tools[i]
+		k := key{t.Kind, t.Name}
+		if !partial && !present[k] && t.Observed != nil {
+			c.gone = append(c.gone, t.ID)
+		}
+		if _, now := c.hold[t.ID]; t.Pinned != nil && (t.Held || now) {
+			c.holding = append(c.holding, k)
+		}
+	}
+}
