@@ -58,7 +58,7 @@ type bundle struct {
 	hub      *postgres.Hub
 }
 
-func setup(t *testing.T, change ...func(*devidp.Config, *auth.Config)) *bundle {
+func setup(t testing.TB, change ...func(*devidp.Config, *auth.Config)) *bundle {
 	t.Helper()
 	b := &bundle{db: pgtest.New(t), idpClock: &clock{}, clock: &clock{}}
 	idp := devidp.Config{Now: b.idpClock.Now, Clients: []devidp.Client{{
@@ -87,7 +87,7 @@ func setup(t *testing.T, change ...func(*devidp.Config, *auth.Config)) *bundle {
 }
 
 // replica is one more process of the installation.
-func (b *bundle) replica(t *testing.T, pool *pgxpool.Pool) (*auth.Authority, *postgres.Hub) {
+func (b *bundle) replica(t testing.TB, pool *pgxpool.Pool) (*auth.Authority, *postgres.Hub) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	hub := postgres.NewHub(pool, log)
@@ -142,7 +142,7 @@ func (b *bundle) signIn(t *testing.T, person string) auth.SignedIn {
 	return done
 }
 
-func (b *bundle) exec(t *testing.T, sql string, args ...any) {
+func (b *bundle) exec(t testing.TB, sql string, args ...any) {
 	t.Helper()
 	tag, err := b.db.Owner.Exec(t.Context(), sql, args...)
 	if err != nil {
@@ -153,7 +153,7 @@ func (b *bundle) exec(t *testing.T, sql string, args ...any) {
 	}
 }
 
-func (b *bundle) text(t *testing.T, sql string, args ...any) string {
+func (b *bundle) text(t testing.TB, sql string, args ...any) string {
 	t.Helper()
 	var value string
 	if err := b.db.Owner.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
@@ -178,7 +178,7 @@ func (b *bundle) wantSessionOver(t *testing.T, cookie, why string) {
 }
 
 // enrol makes a gateway as the package delivery would, and returns its client.
-func (b *bundle) enrol(t *testing.T, name, resource string) auth.NewClient {
+func (b *bundle) enrol(t testing.TB, name, resource string) auth.NewClient {
 	t.Helper()
 	made, err := b.CreateClient(t.Context(), identity.Principal{Kind: identity.System}, name, auth.GatewayClient)
 	if err != nil {
@@ -195,7 +195,7 @@ func (b *bundle) enrol(t *testing.T, name, resource string) auth.NewClient {
 }
 
 // speak gets a token and returns it with its principal.
-func (b *bundle) speak(t *testing.T, made auth.NewClient) (string, identity.Principal) {
+func (b *bundle) speak(t testing.TB, made auth.NewClient) (string, identity.Principal) {
 	t.Helper()
 	token, err := b.Token(t.Context(), made.ID, made.Secret)
 	if err != nil {

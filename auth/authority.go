@@ -172,7 +172,11 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.HTTPClient == nil {
-		c.HTTPClient = &http.Client{Timeout: 10 * time.Second}
+		c.HTTPClient = &http.Client{
+			Timeout: 10 * time.Second,
+			// What an issuer says is believed because of where it was fetched.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -323,3 +323,14 @@ func sign(t *testing.T, algorithm jose.SignatureAlgorithm, key any, kid, typ str
 	}
 	return token
 }
+
+func BenchmarkBearer(b *testing.B) {
+	s := setup(b)
+	token, _ := s.speak(b, s.enrol(b, "edge", gatewayAt))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Bearer(b.Context(), token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -64,10 +64,8 @@ func (a *Authority) caller(payload json.RawMessage) (policy.Principal, error) {
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return policy.Principal{}, err
 	}
-	if principal.Subject = claims.text(a.cfg.StableClaim); principal.Subject == "" {
-		return policy.Principal{}, errNoStableClaim
-	}
-	return principal, nil
+	principal.Subject, err = claims.identifier(a.cfg.StableClaim)
+	return principal, err
 }
 
 // issuerOf reads whom a token names as its issuer, without believing it yet.

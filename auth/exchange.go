@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // exchange trades the code for tokens and reads from them who signed in.
 func (a *Authority) exchange(ctx context.Context, found *discovered, f flow, code, verifier string) (profile, string, error) {
 	tokens, err := a.oauth(found).Exchange(a.console.context(ctx), code, oauth2.VerifierOption(verifier))
-	if refused := (*oauth2.RetrieveError)(nil); errors.As(err, &refused) {
+	if refused := (*oauth2.RetrieveError)(nil); errors.As(err, &refused) && refused.Response.StatusCode < http.StatusInternalServerError {
 		return profile{}, "", refusedSignIn(fmt.Errorf("exchanging the code: the provider answered %q", plain(refused.ErrorCode)))
 	}
 	if err != nil {
@@ -60,14 +61,11 @@ func (a *Authority) readIDToken(ctx context.Context, f flow, raw, accessToken st
 // profile reads who signed in. Groups that are not in the ID token are asked for at UserInfo, and so
 // are then a name and an address that it lacks.
 func (a *Authority) profile(ctx context.Context, found *discovered, claims member, subject string, tokens *oauth2.Token) (profile, error) {
-	p := profile{
-		subject: claims.text(a.cfg.StableClaim), name: claims.text("name"), email: claims.text("email"),
-		authTime: claims.seconds("auth_time"),
-	}
-	if p.subject == "" || subject == "" {
-		return profile{}, refusedSignIn(errNoStableClaim)
-	}
+	p := profile{name: claims.text("name"), email: claims.text("email"), authTime: claims.seconds("auth_time")}
 	var err error
+	if p.subject, err = claims.identifier(a.cfg.StableClaim); err != nil {
+		return profile{}, refusedSignIn(err)
+	}
 	if p.amr, _, err = claims.texts("amr"); err != nil {
 		return profile{}, refusedSignIn(err)
 	}

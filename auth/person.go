@@ -3,11 +3,11 @@ package auth
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
@@ -43,6 +43,15 @@ func (m member) text(name string) string {
 	return plain(s)
 }
 
+// identifier reads a string that must be kept as it is, or two people could become one.
+func (m member) identifier(name string) (string, error) {
+	var s string
+	if json.Unmarshal(m[name], &s) != nil || s == "" || plain(s) != s {
+		return "", fmt.Errorf("the token lacks the claim %s, which identifies a person, or it cannot be kept", name)
+	}
+	return s, nil
+}
+
 // texts reads a list of strings, or a single string as some providers write a list of one. found is
 // false when there is no such claim.
 func (m member) texts(name string) (values []string, found bool, err error) {
@@ -60,7 +69,7 @@ func (m member) texts(name string) (values []string, found bool, err error) {
 		return nil, true, fmt.Errorf("the claim %s has %d values, at most %d are taken", name, len(values), maxGroups)
 	}
 	for _, v := range values {
-		if plain(v) != v { // a group that we would have to change is not that group
+		if v == "" || plain(v) != v { // a group that we would have to change is not that group
 			return nil, true, fmt.Errorf("the claim %s has a value that cannot be kept", name)
 		}
 	}
@@ -83,9 +92,16 @@ func (m member) overage(claim string) bool {
 	return json.Unmarshal(m["_claim_names"], &names) == nil && names[claim] != nil
 }
 
-// plain cuts a text to what a column and a page can take.
+// plain makes a text fit for a column and a page: short, without control characters, and without those
+// that reorder what surrounds them.
 func plain(s string) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "")
+	s = strings.ToValidUTF8(s, "")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, s)
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "")
 	}
@@ -144,5 +160,3 @@ func orEmpty(values []string) []string {
 	}
 	return values
 }
-
-var errNoStableClaim = errors.New("the token lacks the claim that identifies a person")

@@ -102,6 +102,11 @@ func (r *roster) current(ctx context.Context) (*snapshot, error) {
 	if s := r.latest.Load(); r.now().Sub(s.readAt) <= rosterLimit {
 		return s, nil
 	}
+	return r.renewed(ctx)
+}
+
+// renewed reads the set now.
+func (r *roster) renewed(ctx context.Context) (*snapshot, error) {
 	if err := r.refresh(ctx); err != nil {
 		p := problem.New(problem.Unavailable, "clients_unknown",
 			"This replica has lost sight of the database and cannot tell which credentials still hold. Try again.").Because(err)
@@ -120,10 +125,10 @@ func (r *roster) credential(ctx context.Context, clientID string) (credential, b
 	if c, found := set.byClient[clientID]; found {
 		return c, true, nil
 	}
-	if err := r.refresh(ctx); err != nil {
+	if set, err = r.renewed(ctx); err != nil {
 		return credential{}, false, err
 	}
-	c, found := r.latest.Load().byClient[clientID]
+	c, found := set.byClient[clientID]
 	return c, found, nil
 }
 
