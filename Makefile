@@ -3,9 +3,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-GO      ?= go
-ARGS    ?=
-setup   := tools/setup
+GO       ?= go
+ARGS     ?=
+with     := tools/setup
 golangci := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 ##@ Run
@@ -13,7 +13,7 @@ golangci := $(GO) tool -modfile=tools/go.mod golangci-lint
 .PHONY: up
 up: ## Build, then run everything on this machine (ARGS="--listen 127.0.0.1:8080 --data DIR")
 	@$(MAKE) --no-print-directory --jobs=2 build postgres
-	@exec $(setup) postgres -- bin/countersign up $(ARGS)
+	@exec $(with) postgres -- bin/countersign up $(ARGS)
 
 .PHONY: build
 build: ## Build bin/countersign, one static binary
@@ -23,13 +23,13 @@ build: ## Build bin/countersign, one static binary
 
 .PHONY: test
 test: ## Everything: generated files, linters, and all tests with the race detector
-	@$(MAKE) --no-print-directory --jobs=2 deps warm
+	@$(MAKE) --no-print-directory --jobs=2 setup warm
 	@$(MAKE) --no-print-directory verify lint tests
 
 .PHONY: tests
 tests: ## The tests alone (PKG=./policy/... RUN=TestName)
 	@$(GO) build -o bin/testsummary ./internal/testsummary
-	@$(setup) postgres cc chromium node -- bin/testsummary -race -count=1 -timeout=15m $(if $(RUN),-run='$(RUN)') $(or $(PKG),./...)
+	@$(with) postgres cc chromium node -- bin/testsummary -race -count=1 -timeout=15m $(if $(RUN),-run='$(RUN)') $(or $(PKG),./...)
 
 .PHONY: lint
 lint: ## go vet and the linters of .golangci.yml
@@ -58,13 +58,13 @@ fmt: ## Format Go and templ files
 
 ##@ Set up
 
-.PHONY: deps
-deps: ## Find or install all that the tests need: PostgreSQL, a C compiler, a browser, npm packages
-	@$(setup) postgres cc chromium node
+.PHONY: setup
+setup: ## Find or install all that the tests need: PostgreSQL, a C compiler, a browser, npm packages
+	@$(with) postgres cc chromium node
 
 .PHONY: postgres
 postgres:
-	@$(setup) postgres
+	@$(with) postgres
 
 .PHONY: warm
 warm: # the linter takes minutes to build the first time; that goes on while packages are downloaded
