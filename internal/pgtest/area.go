@@ -24,34 +24,37 @@ const janitor = `
 // leash is the janitor's standard input. It stays open until this process ends.
 var leash *os.File
 
-// testArea is a folder with a short path that an account lent by root can enter.
-var testArea = sync.OnceValues(func() (string, error) {
-	area, err := os.MkdirTemp("/tmp", "countersign-test-")
+// Area returns the folder of this test process, which the janitor removes after
+// its end. Its path is short, and an account lent by root can enter it.
+func Area() (string, error) { return area() }
+
+var area = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "countersign-test-")
 	if err != nil {
 		return "", fmt.Errorf("making the test area: %w", err)
 	}
-	if err := os.Chmod(area, 0o755); err != nil { //nolint:gosec // what lies in it is 0700
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // what lies in it is 0700
 		return "", fmt.Errorf("making the test area: %w", err)
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return "", fmt.Errorf("making the janitor's leash: %w", err)
 	}
-	defer read.Close()                                             //nolint:errcheck // the janitor has its own handle
-	cmd := exec.Command("/bin/sh", "-c", janitor, "janitor", area) //nolint:noctx // outlives this process
+	defer read.Close()                                            //nolint:errcheck // the janitor has its own handle
+	cmd := exec.Command("/bin/sh", "-c", janitor, "janitor", dir) //nolint:noctx // outlives this process
 	cmd.Stdin, cmd.SysProcAttr = read, &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("starting the janitor: %w", err)
 	}
 	leash = write
-	return area, nil
+	return dir, nil
 })
 
 // TempDir returns a folder like t.TempDir that an account lent by root can
 // enter: t.TempDir is private to the user that runs the test.
 func TempDir(t testing.TB) string {
 	t.Helper()
-	area, err := testArea()
+	area, err := Area()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func newCluster(ctx context.Context) (*cluster, error) {
 
 // start starts a server in a folder of this process's test area.
 func start(ctx context.Context, name string, durable bool) (*postgres.Server, error) {
-	area, err := testArea()
+	area, err := Area()
 	if err != nil {
 		return nil, err
 	}

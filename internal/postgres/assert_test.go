@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -82,6 +83,13 @@ func TestOpenSessionsSpeakUTCAndTimeOut(t *testing.T) {
 		if got != want {
 			t.Errorf("%s is %s, want %s", setting, got, want)
 		}
+	}
+	var now time.Time
+	if err := db.Runtime.QueryRow(t.Context(), `select clock_timestamp()`).Scan(&now); err != nil {
+		t.Fatal(err)
+	}
+	if now.Location() != time.UTC {
+		t.Errorf("a timestamp arrives in %v", now.Location())
 	}
 	pool, err := postgres.Open(t.Context(), db.RuntimeDSN+"&statement_timeout=7s&pool_max_conns=3", quiet())
 	if err != nil {

@@ -63,10 +63,18 @@ type search struct {
 // PATH; pg_config; packages below the roots.
 func (s search) find(ctx context.Context) (binaries, error) {
 	var refused []error
+	seen := map[string]bool{}
 	for _, dir := range s.candidates(ctx) {
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
 		found, err := s.inspect(ctx, dir)
 		if err == nil {
 			return found, nil
+		}
+		if ctx.Err() != nil {
+			return binaries{}, fmt.Errorf("looking for PostgreSQL: %w", ctx.Err())
 		}
 		if !errors.Is(err, os.ErrNotExist) {
 			refused = append(refused, fmt.Errorf("%s: %w", dir, err))

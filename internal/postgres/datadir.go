@@ -69,6 +69,9 @@ func makeEnterable(dir string) error {
 // returns an *InUseError.
 func (d dataDir) lock() (*os.File, error) {
 	f, err := os.OpenFile(d.lockFile(), os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // holds a process id
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, d.foreign(err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the data folder: %w", err)
 	}
@@ -132,8 +135,7 @@ func (d dataDir) major() (int, error) {
 		return 0, nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return 0, fmt.Errorf("the data folder %s belongs to another user: run as that user, "+
-			"or choose another folder with --data: %w", d, err)
+		return 0, d.foreign(err)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("reading the data folder: %w", err)
@@ -150,6 +152,11 @@ func (d dataDir) major() (int, error) {
 		return 0, fmt.Errorf("reading the version of the data folder: %w", err)
 	}
 	return major, nil
+}
+
+func (d dataDir) foreign(err error) error {
+	return fmt.Errorf("the data folder %s, or the one above it, belongs to another user: run as that user, "+
+		"or choose another folder with --data: %w", d, err)
 }
 
 // create makes the database cluster in a temporary folder and renames it, so

@@ -31,7 +31,7 @@ type Config struct {
 	Roots     []string          // folders that may hold node_modules or .deps with the binaries
 	SocketDir string            // short path for the Unix socket; "" makes one in /tmp
 	Settings  map[string]string // further PostgreSQL settings
-	Volatile  bool              // no fsync: faster, and a crash of the machine loses everything; for tests
+	Volatile  bool              // no fsync: survives kills, but a crash of the machine may lose everything; for tests
 	Log       *slog.Logger      // nil discards
 }
 

@@ -88,7 +88,7 @@ func TestServerStartsStopsAndRemembers(t *testing.T) {
 
 func TestServerTrustsNobodyElse(t *testing.T) {
 	t.Parallel()
-	server := start(t, postgres.Config{DataDir: filepath.Join(pgtest.TempDir(t), "data"), Volatile: true})
+	server := start(t, postgres.Config{DataDir: madeData(t), Volatile: true})
 	conn, err := pgx.Connect(t.Context(), server.DSN("postgres"))
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func socketDir(t *testing.T, server *postgres.Server) string {
 
 func TestServerRecoversAfterItsOwnCrash(t *testing.T) {
 	t.Parallel()
-	cfg := postgres.Config{DataDir: filepath.Join(pgtest.TempDir(t), "data")}
+	cfg := postgres.Config{DataDir: madeData(t)}
 	server := start(t, cfg)
 	query(t, server, postgres.OwnerRole, `select lo_from_bytea(4711, 'kept')::text`)
 	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
@@ -141,7 +141,7 @@ func TestServerRecoversAfterItsOwnCrash(t *testing.T) {
 
 func TestStopByForceLosesNothing(t *testing.T) {
 	t.Parallel()
-	cfg := postgres.Config{DataDir: filepath.Join(pgtest.TempDir(t), "data"), Volatile: true}
+	cfg := postgres.Config{DataDir: madeData(t), Volatile: true}
 	server := start(t, cfg)
 	query(t, server, postgres.OwnerRole, `select lo_from_bytea(4711, 'kept')::text`)
 	expired, cancel := context.WithCancel(t.Context())
@@ -212,7 +212,7 @@ func TestStartRefusesAFolderItCannotUse(t *testing.T) {
 func TestStartShowsTheLogOfAServerThatFails(t *testing.T) {
 	t.Parallel()
 	_, err := postgres.Start(t.Context(), postgres.Config{
-		DataDir: filepath.Join(pgtest.TempDir(t), "data"), Volatile: true,
+		DataDir: madeData(t), Volatile: true,
 		Settings: map[string]string{"max_connections": "many"},
 	})
 	if err == nil || !strings.Contains(err.Error(), "max_connections") {

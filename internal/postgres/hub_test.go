@@ -36,7 +36,7 @@ func runInBackground(t *testing.T, run func(context.Context)) {
 func awaitListeners(t *testing.T, db *pgtest.DB, n int) {
 	t.Helper()
 	conn := superuser(t, db)
-	eventually(t, 10*time.Second, "the hubs to listen", func() bool {
+	eventually(t, 30*time.Second, "the hubs to listen", func() bool {
 		var got int
 		if err := conn.QueryRow(t.Context(), listening).Scan(&got); err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func wantWake(t *testing.T, wake <-chan struct{}, why string) {
 	t.Helper()
 	select {
 	case <-wake:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("not woken by %s", why)
 	}
 }

@@ -77,12 +77,12 @@ func self(t *testing.T) string {
 
 func TestKilledApplicationTakesItsServerWithIt(t *testing.T) {
 	t.Parallel()
-	data := filepath.Join(pgtest.TempDir(t), "data")
+	data := madeData(t)
 	app := startChild(t, self(t), data, nil)
 	app.ready(t)
 	wantInUse(t, data, app.cmd.Process.Pid)
 	app.kill()
-	eventually(t, 10*time.Second, "the server to shut down", func() bool {
+	eventually(t, 30*time.Second, "the server to shut down", func() bool {
 		_, err := os.Stat(filepath.Join(data, "postmaster.pid"))
 		return errors.Is(err, os.ErrNotExist)
 	})
@@ -91,7 +91,7 @@ func TestKilledApplicationTakesItsServerWithIt(t *testing.T) {
 
 func TestRestartRightAfterAKill(t *testing.T) {
 	t.Parallel()
-	data := filepath.Join(pgtest.TempDir(t), "data")
+	data := madeData(t)
 	app := startChild(t, self(t), data, nil)
 	app.ready(t)
 	app.kill()
@@ -100,7 +100,7 @@ func TestRestartRightAfterAKill(t *testing.T) {
 
 func TestApplicationAndServerKilledTogether(t *testing.T) {
 	t.Parallel()
-	data := filepath.Join(pgtest.TempDir(t), "data")
+	data := madeData(t)
 	app := startChild(t, self(t), data, nil)
 	pid := app.ready(t)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
@@ -114,7 +114,7 @@ func TestKilledWhileMakingTheDatabase(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(pgtest.TempDir(t), "data")
 	app := startChild(t, self(t), data, nil)
-	eventually(t, 20*time.Second, "initdb to be at work", func() bool {
+	eventually(t, 30*time.Second, "initdb to be at work", func() bool {
 		begun, _ := filepath.Glob(data + ".tmp-*/PG_VERSION")
 		return len(begun) > 0
 	})

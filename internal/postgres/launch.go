@@ -84,7 +84,7 @@ func (s *Server) arguments() []string {
 		"log_error_verbosity": "terse",
 	}
 	if s.cfg.Volatile {
-		maps.Copy(settings, map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"})
+		maps.Copy(settings, map[string]string{"fsync": "off", "full_page_writes": "off"})
 	}
 	maps.Copy(settings, s.cfg.Settings)
 	args := []string{"-D", string(s.dir)}

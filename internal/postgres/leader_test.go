@@ -59,7 +59,7 @@ func TestOneOfManyLeads(t *testing.T) {
 	}
 	for i, cancel := range cancels {
 		led := int32(i + 1)
-		eventually(t, 10*time.Second, "the next leader", func() bool { return r.total.Load() >= 1 && r.now.Load() == 1 })
+		eventually(t, 30*time.Second, "the next leader", func() bool { return r.total.Load() >= 1 && r.now.Load() == 1 })
 		if got := r.total.Load(); got > led {
 			t.Errorf("%d leaders so far, want at most %d", got, led)
 		}
@@ -78,18 +78,18 @@ func TestLeaderStopsWhenItsConnectionIsLost(t *testing.T) {
 	runInBackground(t, func(ctx context.Context) {
 		_ = postgres.RunAsLeader(ctx, db.Runtime, 43, quiet(), r.lead)
 	})
-	eventually(t, 10*time.Second, "a leader", func() bool { return r.now.Load() == 1 })
+	eventually(t, 30*time.Second, "a leader", func() bool { return r.now.Load() == 1 })
 	cut := time.Now()
 	_, err := superuser(t, db).Exec(t.Context(), `select pg_terminate_backend(pid) from pg_locks
 		where locktype = 'advisory' and objid = 43 and database = (select oid from pg_database where datname = current_database())`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "the leader to step down", func() bool { return r.now.Load() == 0 || r.total.Load() > 1 })
-	if took := time.Since(cut); took > 2*time.Second {
+	eventually(t, 30*time.Second, "the leader to step down", func() bool { return r.now.Load() == 0 || r.total.Load() > 1 })
+	if took := time.Since(cut); took > 10*time.Second {
 		t.Errorf("stepping down took %v", took)
 	}
-	eventually(t, 10*time.Second, "it to lead again", func() bool { return r.total.Load() == 2 && r.now.Load() == 1 })
+	eventually(t, 30*time.Second, "it to lead again", func() bool { return r.total.Load() == 2 && r.now.Load() == 1 })
 }
 
 func TestLeaderTriesAgainAfterAnErrorAndEndsWhenDone(t *testing.T) {
@@ -114,5 +114,5 @@ func TestLocksOfDifferentWorkAreIndependent(t *testing.T) {
 	var compile, sweep replicas
 	runInBackground(t, func(ctx context.Context) { _ = postgres.RunAsLeader(ctx, db.Runtime, 45, quiet(), compile.lead) })
 	runInBackground(t, func(ctx context.Context) { _ = postgres.RunAsLeader(ctx, db.Runtime, 46, quiet(), sweep.lead) })
-	eventually(t, 10*time.Second, "both to lead", func() bool { return compile.now.Load() == 1 && sweep.now.Load() == 1 })
+	eventually(t, 30*time.Second, "both to lead", func() bool { return compile.now.Load() == 1 && sweep.now.Load() == 1 })
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +39,35 @@ func runChild(dataDir string) int {
 	fmt.Printf("ready %d\n", server.PID())
 	time.Sleep(5 * time.Minute)
 	return 0
+}
+
+// madeOnce is a data folder on which a server ran and was stopped.
+var madeOnce = sync.OnceValues(func() (string, error) {
+	area, err := pgtest.Area()
+	if err != nil {
+		return "", err
+	}
+	data := filepath.Join(area, "made")
+	server, err := postgres.Start(context.Background(), postgres.Config{DataDir: data, Volatile: true})
+	if err != nil {
+		return "", err
+	}
+	return data, server.Stop(context.Background())
+})
+
+// madeData returns a data folder of t's own that was made before: making one
+// takes a second, copying one does not.
+func madeData(t *testing.T) string {
+	t.Helper()
+	made, err := madeOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(pgtest.TempDir(t), "data")
+	if out, err := exec.Command("cp", "-a", made, data).CombinedOutput(); err != nil {
+		t.Fatalf("copying the data folder: %v: %s", err, out)
+	}
+	return data
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

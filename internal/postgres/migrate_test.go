@@ -111,7 +111,7 @@ func TestMigrationCutOffChangesNothing(t *testing.T) {
 	go func() { done <- postgres.Migrate(context.Background(), db.OwnerDSN, slow, quiet()) }()
 	const asleep = `select count(pg_terminate_backend(pid)) from pg_stat_activity
 		where datname = current_database() and query like '%pg_sleep(20)%' and pid <> pg_backend_pid()`
-	eventually(t, 10*time.Second, "the slow migration", func() bool { return count(t, db, asleep) > 0 })
+	eventually(t, 30*time.Second, "the slow migration", func() bool { return count(t, db, asleep) > 0 })
 	if err := <-done; err == nil {
 		t.Error("a migration whose connection was cut succeeded")
 	}
