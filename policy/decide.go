@@ -84,7 +84,7 @@ func (ix *Index) Decide(r Request) Verdict {
 		v.Server = s.Server
 		return v
 	}
-	if i, ok := s.offers[offer{r.Kind, r.Name}]; ok {
+	if i, ok := s.offers(r.Kind)[r.Name]; ok {
 		return ix.decide(s, i, r.Principal, r.Now)
 	}
 	strictest := denied(ReasonUnknownTool)

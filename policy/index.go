@@ -19,14 +19,24 @@ type Index struct {
 // server is a Server and what it offers, by kind and name.
 type server struct {
 	*Server
-	offers    map[offer]int // to the place in reaches, and in Server.Tools
+	tools     map[string]int // of each kind: from the name to its place in Server.Tools and in reaches
+	prompts   map[string]int
+	resources map[string]int
 	templates []template
 	reaches   []reach
 }
 
-type offer struct {
-	kind Kind
-	name string
+// offers returns what s offers of one kind.
+func (s *server) offers(k Kind) map[string]int {
+	switch k {
+	case KindTool:
+		return s.tools
+	case KindPrompt:
+		return s.prompts
+	case KindResource:
+		return s.resources
+	}
+	return nil
 }
 
 // reach is how to find, among the grants that reach a tool, those that a caller
@@ -86,10 +96,13 @@ func NewIndex(d Document) (*Index, error) {
 func (ix *Index) Document() *Document { return &ix.document }
 
 func (ix *Index) newServer(s *Server) *server {
-	n := &server{Server: s, offers: make(map[offer]int, len(s.Tools)), reaches: make([]reach, len(s.Tools))}
+	n := &server{
+		Server: s, tools: map[string]int{}, prompts: map[string]int{}, resources: map[string]int{},
+		reaches: make([]reach, len(s.Tools)),
+	}
 	for i := range s.Tools {
 		t := &s.Tools[i]
-		n.offers[offer{t.Kind, t.Name}] = i
+		n.offers(t.Kind)[t.Name] = i
 		if t.Kind == KindResource {
 			if pattern, ok := newTemplate(t.Name); ok {
 				n.templates = append(n.templates, template{tool: i, pattern: pattern})

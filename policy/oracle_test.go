@@ -1,0 +1,227 @@
+package policy_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"countersign/policy"
+)
+
+var equateEmpty = cmpopts.EquateEmpty()
+
+// The oracle decides straight from the source, rule by rule, with no compilation
+// and no index. It is slow and plain, and shares no code with the package.
+
+type oracleVerdict struct {
+	Outcome  policy.Outcome
+	Reason   policy.Reason
+	Rules    []string // ids of the guardrails that deny (the first) or hold (all)
+	Approval *policy.Approval
+}
+
+func oracle(src policy.Source, r policy.Request) oracleVerdict {
+	for _, s := range src.Servers {
+		if s.Name != r.Server {
+			continue
+		}
+		if s.State != policy.Active {
+			return oracleVerdict{Reason: policy.ReasonSuspended}
+		}
+		for _, t := range s.Tools {
+			if t.Kind == r.Kind && t.Name == r.Name {
+				return oracleTool(src, s, t, r)
+			}
+		}
+		return oracleTemplates(src, s, r)
+	}
+	return oracleVerdict{Reason: policy.ReasonUnknownServer}
+}
+
+// oracleTemplates takes the strictest verdict on the templates that make the URI.
+func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracleVerdict {
+	verdict := oracleVerdict{Reason: policy.ReasonUnknownTool}
+	found := false
+	tools := slices.Clone(s.Tools)
+	slices.SortFunc(tools, func(a, b policy.Tool) int { return strings.Compare(a.Name, b.Name) })
+	for _, t := range tools {
+		if r.Kind != policy.KindResource || t.Kind != policy.KindResource || !oracleMakes(t.Name, r.Name) {
+			continue
+		}
+		v := oracleTool(src, s, t, r)
+		switch {
+		case !found || v.Outcome < verdict.Outcome:
+			verdict = v
+		case v.Outcome == policy.Hold && verdict.Outcome == policy.Hold:
+			verdict.Approval = oracleUnion([]policy.Approval{*verdict.Approval, *v.Approval}, s.Team)
+		}
+		found = true
+	}
+	return verdict
+}
+
+// oracleMakes knows the templates that the tests use.
+func oracleMakes(template, uri string) bool {
+	if !strings.Contains(template, "{") {
+		return false
+	}
+	pattern := regexp.QuoteMeta(template)
+	pattern = strings.NewReplacer(`\{id\}`, `[^/?#]+`, `\{name\}`, `[^/?#]+`, `\{\+path\}`, `(?s:.*)`).Replace(pattern)
+	return regexp.MustCompile(`^(` + pattern + `)$`).MatchString(uri)
+}
+
+func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Request) oracleVerdict {
+	if t.Held {
+		return oracleVerdict{Reason: policy.ReasonDrifted}
+	}
+	guardrails := slices.Clone(src.Guardrails)
+	slices.SortFunc(guardrails, func(a, b policy.SourceGuardrail) int { return strings.Compare(a.ID, b.ID) })
+	var holding []string
+	var demands []policy.Approval
+	for _, g := range guardrails {
+		if !oracleCovers(g.Resource, s, t) || !oracleSubject(g.Subject, r.Principal, true) || oracleSubject(g.Except, r.Principal, false) {
+			continue
+		}
+		if g.Effect.Deny {
+			return oracleVerdict{Reason: policy.ReasonDeniedByGuardrail, Rules: []string{g.ID}}
+		}
+		holding = append(holding, g.ID)
+		demands = append(demands, *g.Effect.Approval)
+	}
+	granted := slices.ContainsFunc(src.Grants, func(g policy.SourceGrant) bool { return oracleGrants(g, s, t, r) })
+	switch {
+	case !granted:
+		return oracleVerdict{Reason: policy.ReasonNoGrant}
+	case len(holding) > 0:
+		return oracleVerdict{policy.Hold, policy.ReasonApprovalRequired, holding, oracleUnion(demands, s.Team)}
+	}
+	return oracleVerdict{Outcome: policy.Allow, Reason: policy.ReasonAllowed}
+}
+
+func oracleGrants(g policy.SourceGrant, s policy.Server, t policy.Tool, r policy.Request) bool {
+	return oracleCovers(g.Resource, s, t) && oracleSubject(g.Subject, r.Principal, false) &&
+		(g.NotBefore == nil || r.Now.Compare(*g.NotBefore) >= 0) && (g.NotAfter == nil || r.Now.Compare(*g.NotAfter) < 0)
+}
+
+func oracleCovers(r policy.Resource, s policy.Server, t policy.Tool) bool {
+	some := func(patterns []string, names ...string) bool {
+		for _, p := range patterns {
+			for _, n := range names {
+				if oracleGlob(p, n) {
+					return true
+				}
+			}
+		}
+		return len(patterns) == 0
+	}
+	lower := func(patterns []string) []string { return strings.Fields(strings.ToLower(strings.Join(patterns, " "))) }
+	kinds := r.Kinds
+	if len(kinds) == 0 {
+		kinds = []policy.Kind{policy.KindTool}
+	}
+	return some(lower(r.Servers), strings.ToLower(s.Name)) && some(r.Labels, s.Labels...) && some(r.Names, t.Name) &&
+		slices.Contains(kinds, t.Kind) && (len(r.Risks) == 0 || slices.Contains(r.Risks, t.Risk))
+}
+
+// oracleSubject decides for a guardrail if unknown, else for a grant or an
+// exception.
+func oracleSubject(s policy.Subject, p *policy.Principal, unknown bool) bool {
+	if s.Everyone {
+		return true
+	}
+	if len(s.Users)+len(s.Groups)+len(s.Agents)+len(s.Models) == 0 {
+		return false
+	}
+	one := func(patterns []string, known bool, match func(pattern string) bool) bool {
+		if len(patterns) == 0 {
+			return true
+		}
+		if !known {
+			return unknown
+		}
+		return slices.ContainsFunc(patterns, match)
+	}
+	vouched := p.ModelAssurance == policy.Attested || (!unknown && s.AllowDeclared && p.ModelAssurance == policy.Declared)
+	return one(s.Users, p.Subject != "", func(pattern string) bool {
+		if issuer, _, bar := strings.Cut(pattern, "|"); bar && strings.Contains(issuer, "://") {
+			_, subject, _ := strings.Cut(pattern, "|")
+			return oracleGlob(issuer, p.Issuer) && oracleGlob(subject, p.Subject)
+		}
+		return oracleGlob(pattern, p.Subject)
+	}) && one(s.Groups, true, func(pattern string) bool {
+		return slices.ContainsFunc(p.Groups, func(g string) bool { return g != "" && oracleGlob(pattern, g) })
+	}) && one(s.Agents, p.Agent != "", func(pattern string) bool { return oracleGlob(pattern, p.Agent) }) &&
+		one(s.Models, p.Model != "" && vouched, func(pattern string) bool { return oracleGlob(pattern, p.Model) })
+}
+
+func oracleGlob(pattern, s string) bool {
+	quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`)
+	return regexp.MustCompile(`^(?s:` + quoted + `)$`).MatchString(s)
+}
+
+func oracleUnion(demands []policy.Approval, team string) *policy.Approval {
+	var all *policy.Approval
+	for _, d := range demands {
+		if d.OwningTeam && team != "" {
+			d.Teams = append(slices.Clone(d.Teams), team)
+		}
+		d.DenyQuorum = max(d.DenyQuorum, 1)
+		if all == nil {
+			all = &d
+			continue
+		}
+		all.Quorum = max(all.Quorum, d.Quorum)
+		all.DenyQuorum = min(all.DenyQuorum, d.DenyQuorum)
+		if all.PendingSeconds != d.PendingSeconds {
+			all.PendingSeconds = min(pending(*all), pending(d))
+		}
+		all.Teams = slices.DeleteFunc(slices.Clone(all.Teams), func(t string) bool { return !slices.Contains(d.Teams, t) })
+	}
+	all.Teams = slices.Compact(slices.Sorted(slices.Values(all.Teams)))
+	all.OwningTeam = slices.Contains(all.Teams, team)
+	return all
+}
+
+func pending(a policy.Approval) int {
+	if a.PendingSeconds == 0 {
+		return policy.DefaultPendingSeconds
+	}
+	return a.PendingSeconds
+}
+
+// tb is what testing.T and rapid.T have in common.
+type tb interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
+// compareWithOracle checks one decision, and what Explain says of it.
+func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Request) {
+	t.Helper()
+	want := oracle(src, r)
+	v := ix.Decide(r)
+	got := oracleVerdict{Outcome: v.Outcome, Reason: v.Reason, Approval: v.Approval}
+	for _, g := range v.Guardrails {
+		got.Rules = append(got.Rules, ix.Document().Guardrails[g].ID)
+	}
+	if v.Reason == policy.ReasonDeniedByGuardrail {
+		got.Rules = []string{ix.Document().Guardrails[v.Guardrail].ID}
+	}
+	if diff := cmp.Diff(want, got, equateEmpty); diff != "" {
+		t.Errorf("%s: the oracle differs (-oracle +index)\n%s", describe(r), diff)
+	}
+	for _, step := range ix.Explain(r) {
+		decided := (step.Rule == "grant" && step.Index == v.Grant) || (step.Rule == "guardrail" && step.Index == v.Guardrail)
+		if decided && !step.Matched || step.Matched != (step.Miss == "") {
+			t.Errorf("%s: explained by %+v, decided %+v", describe(r), step, v)
+		}
+	}
+}
+
+func describe(r policy.Request) string {
+	return fmt.Sprintf("%s %s %q by %+v at %s", r.Server, r.Kind, r.Name, *r.Principal, r.Now)
+}
