@@ -343,7 +343,8 @@ create table revisions (
   audience_id text not null references audiences,
   epoch       bigint not null,
   revision    bigint not null,
-  digest      bytea not null check (octet_length(digest) = 32),  -- of document
+  digest      bytea not null check (octet_length(digest) = 32),  -- SHA-256 of document
+  content     bytea not null check (octet_length(content) = 32), -- digest of all but revision and time of issue
   document    bytea not null,
   gzipped     bytea not null,
   kid         text not null,
