@@ -7,6 +7,7 @@ GO       ?= go
 ARGS     ?=
 with     := tools/setup
 golangci := $(GO) tool -modfile=tools/go.mod golangci-lint
+VERSION  ?= $(shell git describe --tags --always --dirty)
 
 ##@ Run
 
@@ -17,7 +18,7 @@ up: ## Build, then run everything on this machine (ARGS="--listen 127.0.0.1:8080
 
 .PHONY: build
 build: ## Build bin/countersign, one static binary
-	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/countersign ./cmd/countersign
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/countersign ./cmd/countersign
 
 ##@ Check
 
