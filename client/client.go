@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
 	"countersign/canonical"
@@ -82,7 +83,7 @@ func New(cfg Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.tokens = tokenCache{now: c.now, config: clientcredentials.Config{
-		ClientID: cfg.ClientID, ClientSecret: string(cfg.ClientSecret), TokenURL: c.url(PathToken),
+		ClientID: cfg.ClientID, ClientSecret: string(cfg.ClientSecret), TokenURL: c.url(PathToken), AuthStyle: oauth2.AuthStyleInHeader,
 	}}
 	return c, nil
 }

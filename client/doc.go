@@ -3,11 +3,11 @@
 // Two parts. A [Client] speaks /v1 with the gateway's own credential: it asks for approval, claims, redeems,
 // reports. A [Feed] keeps the policy current and tells whether it may still be used:
 //
-//	               200, signed, newer                     lease over
-//	  none ───────────────────────────▶ current ─────────────────────────▶ expired
-//	   │  start with a copy on disk ─▶    │  ▲                                │
-//	   │  whose lease still runs          │  └── 200 or 304 with Policy-Lease ┘
-//	   └────────────── 403 gateway_revoked┴──▶ revoked (the copy on disk is wiped)
+//	             200, signed, newer                     lease over
+//	none ───────────────────────────▶ current ─────────────────────────▶ expired
+//	 │  start with a copy on disk ─▶    │  ▲                                │
+//	 │  whose lease still runs          │  └── 200 or 304 with Policy-Lease ┘
+//	 └────────────── 403 gateway_revoked┴──▶ revoked (the copy on disk is wiped)
 //
 // In every state but current, [Feed.Current] returns an error and the gateway denies. A Feed
 //

@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"countersign/canonical"
+	"countersign/client"
+)
+
+// Config is the whole configuration of a gateway, as its YAML file says it. Upstream credentials and command
+// lines are here and nowhere else: the control plane never learns them.
+type Config struct {
+	ControlPlane     string `yaml:"control_plane"`
+	ClientID         string `yaml:"client_id"`
+	ClientSecretFile string `yaml:"client_secret_file"` // or COUNTERSIGN_CLIENT_SECRET
+	Listen           string `yaml:"listen"`
+	Resource         string `yaml:"resource"`  // our own URL: callers' tokens must have it as audience
+	StateDir         string `yaml:"state_dir"` // last known good policy, pinned keys, spool
+	Instance         string `yaml:"instance"`  // "": the host name
+
+	Issuers               []Issuer            `yaml:"issuers"`
+	Origins               []string            `yaml:"origins"` // browsers may call from there, beside the resource itself
+	AllowPrivateUpstreams bool                `yaml:"allow_private_upstreams"`
+	Commands              map[string]Command  `yaml:"commands"`
+	Upstreams             map[string]Upstream `yaml:"upstreams"` // by name of the server
+
+	HoldWait     time.Duration `yaml:"hold_wait"`     // wait so long for a decision before answering that a call is held
+	ObserveEvery time.Duration `yaml:"observe_every"` // look at each upstream's definitions so often
+	MaxProcesses int           `yaml:"max_processes"` // stdio servers at once
+}
+
+// Issuer is an identity provider whose tokens callers may present.
+type Issuer struct {
+	Issuer     string   `yaml:"issuer"`
+	Algorithms []string `yaml:"algorithms"`
+}
+
+// Command is a stdio server that this gateway may start. Nothing of the gateway's environment reaches it but
+// the variables named in Env.
+type Command struct {
+	Argv []string `yaml:"argv"`
+	Env  []string `yaml:"env"`
+	Dir  string   `yaml:"dir"`
+}
+
+// Upstream is what the gateway adds to requests to one server. A value is env:NAME or file:PATH.
+type Upstream struct {
+	Headers map[string]string `yaml:"headers"`
+}
+
+// Defaults and bounds of the configuration.
+const (
+	defaultObserveEvery = time.Minute
+	defaultProcesses    = 32
+	maxHoldWait         = 45 * time.Second
+	secretVariable      = "COUNTERSIGN_CLIENT_SECRET" //nolint:gosec // the name of a variable, not a secret
+)
+
+// algorithms are those a token may be signed by: asymmetric ones only.
+var algorithms = []string{"EdDSA", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+
+// LoadConfig reads a YAML file, strictly: a key that is not known is an error with its line and column.
+func LoadConfig(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading gateway configuration: %w", err)
+	}
+	var c Config
+	if err := yaml.UnmarshalWithOptions(data, &c, yaml.Strict()); err != nil {
+		return Config{}, fmt.Errorf("reading gateway configuration %s: %w", path, err)
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("reading gateway configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Validate says everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	require(absolute(c.ControlPlane), "control_plane must be an http or https URL")
+	require(absolute(c.Resource), "resource must be an http or https URL: the address of this gateway as callers see it")
+	require(!strings.HasSuffix(c.Resource, "/"), "resource must not end with a slash")
+	require(c.ClientID != "", "client_id is missing")
+	require(c.Listen != "", "listen is missing")
+	require(c.StateDir != "", "state_dir is missing")
+	require(len(c.Issuers) > 0, "issuers is empty: nobody could call")
+	require(c.HoldWait >= 0 && c.HoldWait <= maxHoldWait, "hold_wait must be from 0s to %s", maxHoldWait)
+	require(c.ObserveEvery >= 0, "observe_every must not be negative")
+	require(c.MaxProcesses >= 0, "max_processes must not be negative")
+	for _, i := range c.Issuers {
+		require(absolute(i.Issuer), "issuer %q must be an http or https URL", i.Issuer)
+		require(len(i.Algorithms) > 0, "issuer %q needs algorithms", i.Issuer)
+		for _, a := range i.Algorithms {
+			require(slices.Contains(algorithms, a), "issuer %q: algorithm %q is not one of %s", i.Issuer, a, strings.Join(algorithms, ", "))
+		}
+	}
+	for name, cmd := range c.Commands {
+		require(len(cmd.Argv) > 0 && cmd.Argv[0] != "", "command %q needs argv", name)
+		for _, v := range cmd.Env {
+			require(v != "" && !strings.ContainsAny(v, "=\x00"), "command %q: env lists names of variables, without values", name)
+		}
+	}
+	for server, u := range c.Upstreams {
+		for header, source := range u.Headers {
+			require(strings.HasPrefix(source, "env:") || strings.HasPrefix(source, "file:"),
+				"upstream %q: header %q must come from env:NAME or file:PATH, never from this file", server, header)
+			require(!reservedHeader(header), "upstream %q: header %q belongs to the protocol", server, header)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func absolute(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+}
+
+// ClientSecret reads the gateway's own secret, from the file or from the environment.
+func (c Config) ClientSecret() (client.Secret, error) {
+	if c.ClientSecretFile == "" {
+		if secret := os.Getenv(secretVariable); secret != "" {
+			return client.Secret(secret), nil
+		}
+		return "", errors.New("the gateway's secret is in neither client_secret_file nor " + secretVariable)
+	}
+	data, err := os.ReadFile(c.ClientSecretFile)
+	if err != nil {
+		return "", fmt.Errorf("reading the gateway's secret: %w", err)
+	}
+	return client.Secret(strings.TrimSpace(string(data))), nil
+}
+
+// ClientConfig is the part of c that package client needs. The caller adds version and logger.
+func (c Config) ClientConfig() (client.Config, error) {
+	secret, err := c.ClientSecret()
+	if err != nil {
+		return client.Config{}, err
+	}
+	instance := c.Instance
+	if instance == "" {
+		if instance, err = os.Hostname(); err != nil {
+			return client.Config{}, fmt.Errorf("naming this instance: %w", err)
+		}
+	}
+	return client.Config{ControlPlane: c.ControlPlane, ClientID: c.ClientID, ClientSecret: secret, Instance: instance}, nil
+}
+
+// Digest identifies the command line; see client.CommandDigest.
+func (c Command) Digest() (canonical.Digest, error) {
+	return client.CommandDigest(c.Argv, c.Env, c.Dir)
+}
+
+// Offered lists what stdio servers c can start, by name and digest.
+func (c Config) Offered() ([]client.Command, error) {
+	var offered []client.Command
+	for name, cmd := range c.Commands {
+		digest, err := cmd.Digest()
+		if err != nil {
+			return nil, fmt.Errorf("command %q: %w", name, err)
+		}
+		offered = append(offered, client.Command{Name: name, Digest: digest})
+	}
+	slices.SortFunc(offered, func(a, b client.Command) int { return strings.Compare(a.Name, b.Name) })
+	return offered, nil
+}
+
+// readSource reads a value from where the configuration says.
+func readSource(source string) (string, error) {
+	kind, where, _ := strings.Cut(source, ":")
+	if kind == "env" {
+		value, ok := os.LookupEnv(where)
+		if !ok {
+			return "", fmt.Errorf("the variable %s is not set", where)
+		}
+		return value, nil
+	}
+	data, err := os.ReadFile(filepath.Clean(where))
+	if err != nil {
+		return "", fmt.Errorf("reading a header value: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}

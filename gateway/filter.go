@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+
+	"countersign/canonical"
+	"countersign/client"
+	"countersign/policy"
+)
+
+// lists are the members of a result that hold definitions, with the member that names each. A result is
+// filtered by what it holds, not by what was asked: an answer that takes another way (a stream that is resumed,
+// another request's stream) is filtered all the same.
+var lists = map[string]struct {
+	kind policy.Kind
+	key  string
+}{
+	"tools":             {policy.KindTool, "name"},
+	"prompts":           {policy.KindPrompt, "name"},
+	"resources":         {policy.KindResource, "uri"},
+	"resourceTemplates": {policy.KindResource, "uriTemplate"},
+}
+
+var resultFields = []string{"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError"}
+
+var errUpstreamMessage = errors.New("the server's message cannot be read in exactly one way")
+
+// filterMessage looks at one message of a server and returns what the caller may see of it: the very same
+// bytes, or, if it is a list, the list without what is not granted or not pinned.
+func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
+	fields, err := canonical.Fields(raw, envelopeFields...)
+	if err != nil {
+		return nil, errUpstreamMessage
+	}
+	_, isRequest := canonical.Lookup(fields, "method")
+	result, isResult := canonical.Lookup(fields, "result")
+	_, isError := canonical.Lookup(fields, "error")
+	switch {
+	case isRequest && (isResult || isError):
+		return nil, errUpstreamMessage
+	case isRequest:
+		x.heed(fields)
+		return raw, nil
+	case isError:
+		x.answered(true, len(raw))
+		return raw, nil
+	case !isResult:
+		return nil, errUpstreamMessage
+	case result[0] != '{':
+		x.answered(false, len(raw))
+		return raw, nil
+	}
+	members, err := canonical.Fields(result, resultFields...)
+	if err != nil {
+		return nil, errUpstreamMessage
+	}
+	failed, _ := canonical.Lookup(members, "isError")
+	x.answered(string(failed) == "true", len(raw))
+	if !x.filterLists(members) {
+		return raw, nil
+	}
+	for i := range fields {
+		if fields[i].Key == "result" {
+			fields[i].Value = canonical.AppendObject(nil, members)
+		}
+	}
+	return canonical.AppendObject(nil, fields), nil
+}
+
+// heed acts on notifications that say that definitions changed.
+func (x *exchange) heed(fields []canonical.Member) {
+	value, _ := canonical.Lookup(fields, "method")
+	switch method, _ := canonical.Text(value); method {
+	case "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed":
+		x.g.watch.distrust(x.server)
+	}
+}
+
+// filterLists filters the lists among the members of a result, in place. A list that was filtered for one
+// caller is not for the cache of another.
+func (x *exchange) filterLists(members []canonical.Member) (filtered bool) {
+	for i := range members {
+		list, ok := lists[members[i].Key]
+		if !ok {
+			continue
+		}
+		filtered = true
+		elements, err := canonical.Elements(members[i].Value)
+		if err != nil {
+			elements = nil
+		}
+		kept := x.filterList(list.kind, list.key, elements)
+		members[i].Value = canonical.AppendArray(nil, kept)
+	}
+	for i := range members {
+		if filtered && members[i].Key == "cacheScope" {
+			members[i].Value = json.RawMessage(`"private"`)
+		}
+	}
+	return filtered
+}
+
+// filterList keeps the definitions that are pinned, exactly, and that the caller may use. Their bytes are not
+// touched. A pinned name with another definition is drift, seen in passing.
+func (x *exchange) filterList(kind policy.Kind, key string, elements []json.RawMessage) []json.RawMessage {
+	snapshot, err := x.g.feed.Current()
+	if err != nil {
+		return nil
+	}
+	kept := make([]json.RawMessage, 0, len(elements))
+	names := make(map[string]bool, len(elements))
+	for _, raw := range elements {
+		name, ok := definitionName(raw, key)
+		if !ok {
+			continue
+		}
+		v := snapshot.Index.Decide(policy.Request{
+			Server: x.name, Kind: kind, Name: name, Principal: &x.caller.principal, Now: x.g.now(),
+		})
+		if v.Tool == nil || v.Tool.Name != name || v.Server.Endpoint.Digest != x.server.Endpoint.Digest {
+			continue
+		}
+		digest, err := client.DefinitionDigest(raw)
+		if err != nil || digest != v.Tool.Definition || names[name] {
+			x.g.watch.drifted(v.Server, v.Tool)
+			kept = slices.DeleteFunc(kept, func(k json.RawMessage) bool { n, _ := definitionName(k, key); return n == name })
+			names[name] = true
+			continue
+		}
+		names[name] = true
+		if v.Outcome != policy.Deny && !x.g.watch.isHeld(v.Server, v.Tool) {
+			kept = append(kept, raw)
+		}
+	}
+	return kept
+}
+
+// definitionName returns the name of a definition that can be read in exactly one way.
+func definitionName(raw json.RawMessage, key string) (string, bool) {
+	members, err := canonical.Fields(raw, key)
+	if err != nil {
+		return "", false
+	}
+	value, ok := canonical.Lookup(members, key)
+	if !ok {
+		return "", false
+	}
+	return canonical.Text(value)
+}
+
+// filterEvent filters the data of a server-sent event. Data that is no acceptable message is dropped; if the
+// caller waits for an answer on this stream, it gets an error instead.
+func (x *exchange) filterEvent(data []byte) []byte {
+	out, err := x.filterMessage(data)
+	if err == nil {
+		return out
+	}
+	x.g.log.Warn("a server's message was dropped", slog.String("server", x.name), slog.Any("error", err))
+	if x.message == nil || !x.message.request() {
+		return nil
+	}
+	return errorMessage(x.message.id, &rpcError{code: codeUpstream, message: "The server sent a message that cannot be read in exactly one way."})
+}

@@ -1,0 +1,174 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"countersign/client"
+)
+
+// Gateway is one instance of the enforcement point.
+type Gateway struct {
+	cfg      Config
+	client   *client.Client
+	feed     *client.Feed
+	records  *client.Recorder
+	log      *slog.Logger
+	now      func() time.Time
+	verifier *verifier
+	sessions *sessions
+	schemas  *schemas
+	watch    *watcher
+	held     *heldCalls
+	stdio    *stdioPool
+	dialer   *dialer
+	upstream *http.Client // for our own requests to upstreams; follows no redirect
+	proxy    *httputil.ReverseProxy
+	own      *http.Client    // for identity providers
+	ctx      context.Context //nolint:containedctx // the life of the gateway, which processes and reports outlast no request by
+	stop     context.CancelFunc
+}
+
+// New makes a gateway from its configuration. It opens the state directory and starts from the last known good
+// policy there; it talks to nobody before Run. ctx bounds its whole life: when it ends, so does every stream,
+// process and report.
+func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("checking gateway configuration: %w", err)
+	}
+	if cfg.ObserveEvery == 0 {
+		cfg.ObserveEvery = defaultObserveEvery
+	}
+	if cfg.MaxProcesses == 0 {
+		cfg.MaxProcesses = defaultProcesses
+	}
+	offered, err := cfg.Offered()
+	if err != nil {
+		return nil, err
+	}
+	feed, err := client.NewFeed(client.FeedConfig{Client: c, StateDir: cfg.StateDir, Commands: offered})
+	if err != nil {
+		return nil, fmt.Errorf("starting the policy feed: %w", err)
+	}
+	seal, err := loadSeal(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg: cfg, client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
+		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
+		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
+	}
+	g.ctx, g.stop = context.WithCancel(ctx)
+	g.verifier = newVerifier(cfg, g.own, g.now)
+	g.sessions = newSessions(g.now)
+	g.held = newHeldCalls(seal, g.now)
+	g.upstream = &http.Client{Transport: g.dialer.transport(), CheckRedirect: noRedirect}
+	g.stdio = newStdioPool(g)
+	g.watch = newWatcher(g)
+	g.proxy = g.newProxy()
+	return g, nil
+}
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Handler serves callers: /mcp/{namespace}/{name} for each server, the metadata of the resource, and health.
+func (g *Gateway) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/mcp/{namespace}/{name}", g.serveMCP)
+	mux.HandleFunc("GET "+wellKnown, g.serveMetadata)
+	mux.HandleFunc("GET "+wellKnown+"/{path...}", g.serveMetadata)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, health{Status: "ok"}) })
+	mux.HandleFunc("GET /readyz", g.serveReady)
+	return mux
+}
+
+type health struct {
+	Status   string `json:"status"`
+	Reason   string `json:"reason,omitempty"`
+	Epoch    int64  `json:"epoch,omitempty"`
+	Revision int64  `json:"revision,omitempty"`
+}
+
+// serveReady is 503 while there is no policy to decide with.
+func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
+	snapshot, err := g.feed.Current()
+	if err != nil {
+		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: err.Error()})
+		return
+	}
+	writeJSON(w, http.StatusOK, health{Status: "ready", Epoch: snapshot.Epoch, Revision: snapshot.Revision})
+}
+
+// discoveryWorkers is how many discoveries one instance does at once.
+const discoveryWorkers = 2
+
+// Run follows the policy, watches upstreams, does discoveries and sends records until ctx ends. It returns
+// when all of that has stopped, with every process it started.
+func (g *Gateway) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.feed.Run(ctx) })
+	group.Go(func() error { return g.records.Run(ctx) })
+	group.Go(func() error { return g.watch.run(ctx) })
+	group.Go(func() error { return g.stdio.run(ctx) })
+	for range discoveryWorkers {
+		group.Go(func() error { return g.discoverLoop(ctx) })
+	}
+	err := group.Wait()
+	g.stop()
+	g.stdio.closeAll()
+	g.held.wait()
+	g.watch.wait()
+	g.upstream.CloseIdleConnections()
+	g.own.CloseIdleConnections()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// shutdownGrace is what open requests get when a gateway stops.
+const shutdownGrace = 5 * time.Second
+
+// Serve listens where the configuration says, runs the gateway, and stops both when ctx ends. ready, when it
+// is not nil, is told the address.
+func (g *Gateway) Serve(ctx context.Context, ready func(net.Addr)) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", g.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listening for callers: %w", err)
+	}
+	server := &http.Server{
+		Handler: g.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return g.ctx },
+		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	if ready != nil {
+		ready(listener.Addr())
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serving callers: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return g.Run(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		if err := server.Shutdown(grace); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	return group.Wait()
+}

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"fmt"
+	"strconv"
+
+	"countersign/canonical"
+	"countersign/client"
+	"countersign/policy"
+)
+
+// decision is what a caller is told of a denial, in _meta["countersign/decision"] or the error's data.
+type decision struct {
+	Decision client.Decision `json:"decision"`
+	Reason   policy.Reason   `json:"reason"`
+	Path     string          `json:"path,omitempty"` // of an argument that is not valid
+}
+
+func (x *exchange) decide(u use) policy.Verdict {
+	return x.snapshot.Index.Decide(policy.Request{
+		Server: x.name, Kind: u.kind, Name: u.name, Principal: &x.caller.principal, Now: x.g.now(),
+	})
+}
+
+// govern decides on the use of a tool, prompt or resource, and forwards it, has it held, or denies it.
+func (x *exchange) govern() error {
+	u, err := methods[x.message.method].use(x.message)
+	if err != nil {
+		return err
+	}
+	x.log.use = u
+	v := x.decide(u)
+	switch v.Reason {
+	case policy.ReasonUnknownServer, policy.ReasonUnknownTool, policy.ReasonNoGrant:
+		return x.hide()
+	}
+	if v.Outcome == policy.Deny {
+		return x.deny(v.Reason, denialText(v.Reason, u))
+	}
+	if reason, text := x.g.watch.check(x.r.Context(), x.server, v.Tool); reason != "" {
+		return x.deny(reason, text)
+	}
+	if x.message.method == "tools/call" {
+		if done, err := x.checkArguments(v.Tool); done || err != nil {
+			return err
+		}
+	}
+	if v.Outcome == policy.Hold {
+		return x.hold(v)
+	}
+	return x.forward()
+}
+
+// hide answers as a server does that has no such thing. What is not granted and what does not exist look alike.
+func (x *exchange) hide() error {
+	x.record(client.DeniedCall, policy.ReasonUnknownTool)
+	noun := string(x.log.use.kind)
+	return &rpcError{
+		code:    codeInvalidParams,
+		message: fmt.Sprintf("Unknown %s: this server does not offer it, or no grant lets you use it. Ask an admin for a grant if you need it.", noun),
+		data:    map[string]any{metaDecision: decision{Decision: client.DeniedCall, Reason: policy.ReasonUnknownTool}},
+	}
+}
+
+func denialText(reason policy.Reason, u use) string {
+	switch reason {
+	case policy.ReasonDeniedByGuardrail:
+		return fmt.Sprintf("DENIED by policy (not executed): a guardrail forbids this %s for you. Do not retry; ask an admin if it should be allowed.", u.kind)
+	case policy.ReasonDrifted:
+		return driftText(u.kind)
+	case policy.ReasonSuspended:
+		return "DENIED (not executed): the server is suspended. Ask the team that owns it."
+	}
+	return "DENIED by policy (not executed). Do not retry; ask an admin."
+}
+
+func driftText(kind policy.Kind) string {
+	return fmt.Sprintf("DENIED (not executed): the server changed this %s after it was approved. Its owner has to review the change; try again later.", kind)
+}
+
+// deny tells the caller what kind of no it is and what to do next: as a result of the tool, which every client
+// shows to model and person, or as an error where there is no tool.
+func (x *exchange) deny(reason policy.Reason, text string) error {
+	return x.denyAt(reason, text, "")
+}
+
+func (x *exchange) denyAt(reason policy.Reason, text, path string) error {
+	x.record(client.DeniedCall, reason)
+	said := map[string]any{metaDecision: decision{Decision: client.DeniedCall, Reason: reason, Path: path}}
+	if x.message.method != "tools/call" || !x.message.request() {
+		return &rpcError{code: codeDenied, message: text, data: said}
+	}
+	writeMessage(x.w, 200, resultMessage(x.message.id, errorResult(text, said)))
+	return nil
+}
+
+// checkArguments validates the arguments against the pinned schema. The answer names where they are wrong,
+// never what is there.
+func (x *exchange) checkArguments(tool *policy.Tool) (done bool, err error) {
+	arguments, _ := canonical.Lookup(x.message.params, "arguments")
+	path, err := x.g.schemas.check(tool, arguments)
+	switch {
+	case err == nil:
+		return false, nil
+	case path == "":
+		return true, x.deny(reasonSchema, "DENIED (not executed): the arguments of this tool cannot be checked: "+err.Error()+". Tell the owner of the server.")
+	}
+	text := "INVALID ARGUMENTS (not executed): " + path + ": " + err.Error() + ". Correct them and call again."
+	return true, x.denyAt(reasonArguments, text, path)
+}
+
+// record reports what became of a call.
+func (x *exchange) record(d client.Decision, reason policy.Reason) {
+	if x.log.use.kind == "" {
+		return
+	}
+	now := x.g.now()
+	r := client.CallRecord{
+		CallID: newID("call"), At: x.log.began.UTC(), Server: x.name, Tool: clip(x.log.use.name, 256), Kind: x.log.use.kind,
+		Decision: d, Reason: string(reason), Subject: clip(x.caller.principal.Subject, 256), Agent: clip(x.caller.principal.Agent, 256),
+		Model: clip(x.caller.principal.Model, 256), RequestBytes: x.log.requestBytes, ResponseBytes: x.log.responseBytes,
+		DurationUS: now.Sub(x.log.began).Microseconds(),
+	}
+	if x.snapshot != nil {
+		r.Revision = x.snapshot.Revision
+	}
+	x.g.records.Record(r)
+}
+
+// clip shortens text that others chose, by its escaped form if it is not printable.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	quoted := strconv.QuoteToASCII(s[:n])
+	return quoted[1:min(len(quoted)-1, n)]
+}

@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// exchangeKey finds the exchange in the context of a proxied request.
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+// newProxy is the transparent part: it streams, and rewrites nothing but lists.
+func (g *Gateway) newProxy() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:      g.upstream.Transport,
+		FlushInterval:  -1,
+		Rewrite:        func(p *httputil.ProxyRequest) { exchangeOf(p.In.Context()).rewrite(p) },
+		ModifyResponse: func(res *http.Response) error { return exchangeOf(res.Request.Context()).receive(res) },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r.Context()).broken(err) },
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// forwardHTTP sends the exchange to a server behind HTTP and streams its answer back.
+func (x *exchange) forwardHTTP() error {
+	target, err := url.Parse(x.server.Endpoint.URL)
+	if err != nil || target.Host == "" || target.User != nil || target.Scheme != "http" && target.Scheme != "https" {
+		return x.upstreamError("The address that is registered for this server cannot be used.")
+	}
+	extra, err := x.g.credentials(x.name)
+	if err != nil {
+		x.g.log.Error("upstream credentials are missing", slog.String("server", x.name), slog.Any("error", err))
+		return x.upstreamError("The gateway lacks its credential for this server. Tell its operator.")
+	}
+	var sent atomic.Bool
+	ctx := httptrace.WithClientTrace(x.r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	ctx = context.WithValue(ctx, exchangeKey{}, x)
+	if x.r.Method == http.MethodGet { // a stream does not outlive what we know of the caller
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, x.caller.expires)
+		defer cancel()
+	}
+	in := x.r.WithContext(ctx)
+	in.Header = x.upstreamHeader(extra)
+	in.URL, in.Host = target, target.Host
+	in.Body, in.ContentLength = http.NoBody, int64(len(x.body))
+	if len(x.body) > 0 {
+		in.Body = io.NopCloser(bytes.NewReader(x.body))
+	}
+	in.Trailer, in.TransferEncoding, in.Form = nil, nil, nil
+	defer func() { x.finish(sent.Load()) }() // also when the copy is aborted by a panic
+	x.g.proxy.ServeHTTP(x.w, in)
+	return nil
+}
+
+// rewrite has nothing left to do but to undo what the proxy adds.
+func (x *exchange) rewrite(p *httputil.ProxyRequest) {
+	p.Out.URL, p.Out.Host = p.In.URL, p.In.Host
+	p.Out.Header = p.In.Header
+}
+
+// upstreamHeader is what the server gets: some headers of the caller, and the gateway's own credential.
+func (x *exchange) upstreamHeader(extra http.Header) http.Header {
+	h := http.Header{}
+	for _, name := range forwarded {
+		if values := x.r.Header.Values(name); len(values) > 0 {
+			h[name] = values
+		}
+	}
+	if x.session != "" && !x.modern {
+		h.Set(headerSession, x.session)
+	}
+	for name, values := range x.r.Header {
+		if strings.HasPrefix(name, headerParam) {
+			h[name] = values
+		}
+	}
+	for name, values := range extra {
+		h[name] = values
+	}
+	return h
+}
+
+// credentials reads the headers that the configuration adds for a server.
+func (g *Gateway) credentials(server string) (http.Header, error) {
+	h := http.Header{}
+	for name, source := range g.cfg.Upstreams[server].Headers {
+		value, err := readSource(source)
+		if err != nil {
+			return nil, err
+		}
+		h.Set(name, value)
+	}
+	return h, nil
+}
+
+// The ways in which an answer of a server is not passed on.
+var (
+	errRedirect   = errors.New("the server answers with a redirect")
+	errCredential = errors.New("the server refuses the gateway's credential")
+	errCompressed = errors.New("the server compressed its answer although it was not asked to")
+	errNotMCP     = errors.New("the server answers with something that is not MCP")
+	errTooLong    = errors.New("the server's answer is longer than 32 MiB")
+)
+
+// receive checks and filters the answer of a server before a byte of it goes to the caller.
+func (x *exchange) receive(res *http.Response) error {
+	if coding := res.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return errCompressed
+	}
+	for name := range res.Header {
+		if !slices.Contains(returned, name) {
+			delete(res.Header, name)
+		}
+	}
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	switch {
+	case res.StatusCode >= 300 && res.StatusCode < 400:
+		return errRedirect
+	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
+		return errCredential
+	case len(res.Header.Values(headerSession)) > 1 || len(res.Header.Values("Content-Type")) > 1:
+		return errNotMCP
+	}
+	if err := x.receiveSession(res); err != nil {
+		return err
+	}
+	res.Trailer = nil
+	switch media {
+	case "text/event-stream":
+		res.Header.Set("X-Accel-Buffering", "no")
+		res.Body = newFilteredStream(res.Body, x.filterEvent)
+		res.ContentLength = -1
+		return nil
+	case "application/json":
+		return x.receiveJSON(res)
+	}
+	if res.StatusCode >= 200 && res.StatusCode < 300 && x.message != nil && x.message.request() {
+		return errNotMCP
+	}
+	return replaceBody(res, nil)
+}
+
+// receiveSession remembers whose session it is that the server opened, or that one is over.
+func (x *exchange) receiveSession(res *http.Response) error {
+	if x.modern {
+		res.Header.Del(headerSession)
+		return nil
+	}
+	id := res.Header.Get(headerSession)
+	switch {
+	case x.message != nil && x.message.method == "initialize" && id != "" && res.StatusCode < 300:
+		if len(id) > 256 {
+			return errNotMCP
+		}
+		return x.g.sessions.bind(x.server.ID, id, x.caller)
+	case x.session != "" && (res.StatusCode == http.StatusNotFound || x.r.Method == http.MethodDelete && res.StatusCode < 300):
+		x.g.sessions.end(x.server.ID, x.session)
+	}
+	if id != x.session {
+		res.Header.Del(headerSession)
+	}
+	return nil
+}
+
+// receiveJSON filters one JSON message.
+func (x *exchange) receiveJSON(res *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxEvent+1))
+	if err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if len(raw) > maxEvent {
+		return errTooLong
+	}
+	if err := res.Body.Close(); err != nil {
+		return fmt.Errorf("reading the server's answer: %w", err)
+	}
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return replaceBody(res, nil)
+	}
+	out, err := x.filterMessage(raw)
+	if err != nil {
+		return err
+	}
+	return replaceBody(res, out)
+}
+
+func replaceBody(res *http.Response, body []byte) error {
+	if res.Body != nil {
+		_ = res.Body.Close() // it was read, or is not wanted
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.ContentLength = int64(len(body))
+	res.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	if len(body) > 0 {
+		res.Header.Set("Content-Type", "application/json")
+	} else {
+		res.Header.Del("Content-Type")
+	}
+	return nil
+}
+
+// broken answers when the server did not, or not as it should.
+func (x *exchange) broken(err error) {
+	x.g.log.Warn("a server did not answer as it should", slog.String("server", x.name), slog.Any("error", err))
+	text := "The server cannot be reached."
+	for _, known := range []error{
+		errRedirect, errCredential, errCompressed, errNotMCP, errTooLong, errForeignSession, errManySessions, errUpstreamMessage, errForbiddenAddress,
+	} {
+		if errors.Is(err, known) {
+			text = "The server cannot be used: " + known.Error() + "."
+		}
+	}
+	_ = x.upstreamError(text)
+}
+
+// upstreamError answers that the server is the trouble. An id, if there is one, gets its answer.
+func (x *exchange) upstreamError(text string) error {
+	e := &rpcError{status: http.StatusBadGateway, code: codeUpstream, message: text}
+	if x.message == nil {
+		writeRPCError(x.w, nil, e)
+		return nil
+	}
+	if x.message.request() {
+		e.status = http.StatusOK // clients show the message of an answer, but not of a failed request
+	}
+	writeRPCError(x.w, x.message.id, e)
+	return nil
+}

@@ -1,0 +1,253 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"countersign/client"
+	"countersign/policy"
+)
+
+// exchange is one request of a caller and what becomes of it.
+type exchange struct {
+	g        *Gateway
+	w        http.ResponseWriter
+	r        *http.Request
+	caller   *caller
+	message  *message // nil for GET and DELETE
+	modern   bool     // the stateless protocol
+	session  string   // Mcp-Session-Id
+	name     string   // of the server
+	server   *policy.Server
+	snapshot *client.Snapshot
+	body     []byte // what is forwarded
+	attempt  *attempt
+	log      callLog
+}
+
+// serveMCP is the address of one server.
+func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if !g.fromAllowedOrigin(r) {
+		writeRPCError(w, nil, &rpcError{status: http.StatusForbidden, code: codeDenied, message: "This origin may not call."})
+		return
+	}
+	c := g.authenticate(w, r)
+	if c == nil {
+		return
+	}
+	x := &exchange{
+		g: g, w: w, r: r, caller: c, name: r.PathValue("namespace") + "/" + r.PathValue("name"),
+		session: r.Header.Get(headerSession),
+	}
+	x.caller.principal = declareModel(c.principal, r)
+	var err error
+	switch r.Method {
+	case http.MethodPost:
+		err = x.post()
+	case http.MethodGet, http.MethodDelete:
+		err = x.sessionRequest()
+	default:
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		err = &rpcError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, message: "Use POST, GET or DELETE."}
+	}
+	if err != nil {
+		x.fail(err)
+	}
+}
+
+// declareModel takes the model that a request declares, when the token attests none.
+func declareModel(p policy.Principal, r *http.Request) policy.Principal {
+	if declared := r.Header.Get("X-Model-Id"); p.Model == "" && declared != "" && len(declared) <= 200 {
+		p.Model, p.ModelAssurance = declared, policy.Declared
+	}
+	return p
+}
+
+// fail answers an error that nobody answered yet.
+func (x *exchange) fail(err error) {
+	e := (*rpcError)(nil)
+	if !errors.As(err, &e) {
+		e = &rpcError{status: http.StatusInternalServerError, code: codeInternal, message: "The gateway failed. Nothing was executed."}
+	}
+	if x.message != nil {
+		writeRPCError(x.w, x.message.id, e)
+		return
+	}
+	writeRPCError(x.w, nil, e)
+}
+
+// post reads one message and governs it.
+func (x *exchange) post() error {
+	raw, err := x.readBody()
+	if err != nil {
+		return err
+	}
+	x.log.began, x.log.requestBytes = x.g.now(), int64(len(raw))
+	m, err := readMessage(raw)
+	if err != nil {
+		return err
+	}
+	x.message, x.body = m, raw
+	if err := x.checkHeaders(); err != nil {
+		return err
+	}
+	if model, ok := metaText(m, metaModel); ok && x.caller.principal.Model == "" && len(model) <= 200 {
+		x.caller.principal.Model, x.caller.principal.ModelAssurance = model, policy.Declared
+	}
+	rule, known := methods[m.method]
+	if !known {
+		return x.unknownMethod()
+	}
+	if err := x.find(); err != nil {
+		return x.refuseUse(rule, err)
+	}
+	if err := x.checkSession(); err != nil {
+		return err
+	}
+	return rule.serve(x)
+}
+
+// readBody accepts JSON, whole, of at most 1 MiB, in no other coding.
+func (x *exchange) readBody() ([]byte, error) {
+	types := x.r.Header.Values("Content-Type")
+	var media string
+	var params map[string]string
+	var err error
+	if len(types) == 1 {
+		media, params, err = mime.ParseMediaType(types[0])
+	}
+	charset := params["charset"]
+	if len(types) != 1 || err != nil || media != "application/json" || charset != "" && charset != "utf-8" && charset != "UTF-8" {
+		return nil, &rpcError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, message: "The body must be application/json."}
+	}
+	if x.r.Header.Get("Content-Encoding") != "" {
+		return nil, &rpcError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, message: "The body must not be compressed."}
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &rpcError{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, message: "The message is larger than 1 MiB."}
+	}
+	if err != nil {
+		return nil, &rpcError{status: http.StatusBadRequest, code: codeParse, message: "The body did not arrive whole."}
+	}
+	return raw, nil
+}
+
+// errServer is a server that cannot be used now; the text is for the caller.
+type errServer struct {
+	reason policy.Reason
+	text   string
+}
+
+func (e *errServer) Error() string { return e.text }
+
+// Reasons of ours, beside those of package policy.
+const (
+	reasonNoPolicy     policy.Reason = "no_policy"
+	reasonExpired      policy.Reason = "policy_expired"
+	reasonRevoked      policy.Reason = "gateway_revoked"
+	reasonUnobserved   policy.Reason = "not_observed"
+	reasonArguments    policy.Reason = "invalid_arguments"
+	reasonSchema       policy.Reason = "schema_not_enforceable"
+	reasonUnavailable  policy.Reason = "approval_unavailable"
+	reasonNotApproved  policy.Reason = "not_approved"
+	reasonPolicyMoving policy.Reason = "policy_changing"
+	reasonApproved     policy.Reason = "approved"  // allowed after an approval
+	reasonNoAnswer     policy.Reason = "no_answer" // allowed, and the server did not answer
+)
+
+// find looks the server up in the policy that is valid now.
+func (x *exchange) find() error {
+	snapshot, err := x.g.feed.Current()
+	switch {
+	case errors.Is(err, client.ErrRevoked):
+		return &errServer{reasonRevoked, "This gateway was revoked and denies every call. Tell its operator."}
+	case errors.Is(err, client.ErrExpired):
+		return &errServer{reasonExpired, "The gateway lost contact with its control plane for too long, so it denies every call. Try again later, or tell its operator."}
+	case err != nil:
+		return &errServer{reasonNoPolicy, "The gateway has no policy yet, so it denies every call. Try again in a moment."}
+	}
+	x.snapshot = snapshot
+	v := snapshot.Index.Decide(policy.Request{Server: x.name, Kind: policy.KindTool, Now: x.g.now()})
+	x.server = v.Server
+	switch v.Reason {
+	case policy.ReasonUnknownServer:
+		return &rpcError{status: http.StatusNotFound, code: codeDenied, message: "This gateway knows no server of that name."}
+	case policy.ReasonSuspended:
+		return &errServer{policy.ReasonSuspended, "The server is suspended: nothing of it may be used now. Ask the team that owns it."}
+	}
+	return nil
+}
+
+// refuseUse answers what cannot be served at all: as a tool's result where one is awaited, which every client
+// shows, else as an error.
+func (x *exchange) refuseUse(rule method, err error) error {
+	e := (*errServer)(nil)
+	if !errors.As(err, &e) {
+		return err
+	}
+	if rule.use != nil {
+		if u, uerr := rule.use(x.message); uerr == nil {
+			x.log.use = u
+			return x.deny(e.reason, e.text)
+		}
+	}
+	return &rpcError{code: codeNoPolicy, message: e.text, data: map[string]any{metaDecision: decision{Decision: client.DeniedCall, Reason: e.reason}}}
+}
+
+// checkSession refuses a session that this caller did not open. The stateless protocol has none.
+func (x *exchange) checkSession() error {
+	if x.modern || x.session == "" {
+		return nil
+	}
+	if x.message.method == "initialize" {
+		return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, message: "A session is initialized once."}
+	}
+	if !x.g.sessions.owns(x.server.ID, x.session, x.caller) {
+		return &rpcError{status: http.StatusNotFound, code: codeInvalidRequest, message: "There is no such session. Initialize a new one."}
+	}
+	return nil
+}
+
+// sessionRequest is GET, which opens the stream of a session, and DELETE, which ends it.
+func (x *exchange) sessionRequest() error {
+	if x.r.Header.Get(headerVersion) >= firstModern || x.session == "" {
+		x.w.Header().Set("Allow", "POST")
+		return &rpcError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, message: "Only a session has a stream, or an end."}
+	}
+	if err := x.find(); err != nil {
+		if e := (*errServer)(nil); errors.As(err, &e) {
+			return &rpcError{status: http.StatusServiceUnavailable, code: codeNoPolicy, message: e.text}
+		}
+		return err
+	}
+	if !x.g.sessions.owns(x.server.ID, x.session, x.caller) {
+		return &rpcError{status: http.StatusNotFound, code: codeInvalidRequest, message: "There is no such session. Initialize a new one."}
+	}
+	return x.forward()
+}
+
+// forward hands the exchange to the server.
+func (x *exchange) forward() error {
+	switch x.server.Endpoint.Transport {
+	case policy.StreamableHTTP:
+		return x.forwardHTTP()
+	case policy.Stdio:
+		return x.forwardStdio()
+	}
+	return fmt.Errorf("forwarding: transport %q is not known", x.server.Endpoint.Transport)
+}
+
+// callLog is what a call record needs.
+type callLog struct {
+	use           use
+	began         time.Time
+	requestBytes  int64
+	responseBytes int64
+	answered      bool
+}

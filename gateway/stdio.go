@@ -1,0 +1,255 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"countersign/canonical"
+	"countersign/client"
+	"countersign/policy"
+)
+
+// Bounds of stdio servers. How many run at once is configuration.
+const (
+	stdioIdle       = 10 * time.Minute
+	stdioPerCaller  = 8
+	stdioBacklog    = 256 // messages of a server that wait for a stream
+	stdioReapPeriod = 30 * time.Second
+)
+
+var (
+	errUnknownCommand = errors.New("this gateway is not configured to start that server")
+	errOtherCommand   = errors.New("the command line in the gateway's configuration is another one than was registered")
+	errManyProcesses  = errors.New("too many servers run on this gateway already")
+)
+
+// stdioPool runs stdio servers: a process for each session of the older protocol, and one for each caller of the
+// stateless one. So no two callers ever share a process.
+type stdioPool struct {
+	g *Gateway
+
+	mu        sync.Mutex
+	instances map[instanceKey]*instance
+	starting  int
+}
+
+// instanceKey is a server and a session id, or, for the stateless protocol, a caller.
+type instanceKey struct {
+	endpointKey
+	session string
+	caller  string
+}
+
+// instance is a process and whose it is.
+type instance struct {
+	key     instanceKey
+	caller  string
+	process *process
+	stream  chan []byte // what the server says unasked
+
+	mu       sync.Mutex
+	used     time.Time
+	attached bool
+	requests map[string]int64 // caller's request id to ours, while it runs
+}
+
+func newStdioPool(g *Gateway) *stdioPool {
+	return &stdioPool{g: g, instances: map[instanceKey]*instance{}}
+}
+
+// command finds what to start for an endpoint: the configuration must name it, with the very command line that
+// was registered.
+func (g *Gateway) command(e policy.Endpoint) (Command, error) {
+	c, ok := g.cfg.Commands[e.Command]
+	if !ok {
+		return Command{}, errUnknownCommand
+	}
+	digest, err := c.Digest()
+	if err != nil || digest.String() != e.CommandDigest {
+		return Command{}, errOtherCommand
+	}
+	return c, nil
+}
+
+// openStdio starts a process for the gateway's own use.
+func (g *Gateway) openStdio(e policy.Endpoint, say stepFunc) (*link, error) {
+	say.say(client.StepResolve, client.StepRunning, "")
+	c, err := g.command(e)
+	if err != nil {
+		say.say(client.StepResolve, client.StepFailed, explain(err))
+		return nil, err
+	}
+	say.say(client.StepResolve, client.StepDone, "the command is configured here")
+	say.say(client.StepConnect, client.StepRunning, "")
+	p, err := startProcess(c, g.log.With(slog.String("command", e.Command)), func([]byte) {})
+	if err != nil {
+		say.say(client.StepConnect, client.StepFailed, explain(err))
+		return nil, err
+	}
+	say.say(client.StepConnect, client.StepDone, "started")
+	return &link{
+		close: p.stop,
+		send: func(ctx context.Context, l *link, _ string, message []byte, id string) (json.RawMessage, error) {
+			if id == "" {
+				return nil, p.write(message)
+			}
+			answer, err := p.request(ctx, message, func(int64) {})
+			if err != nil {
+				return nil, err
+			}
+			return answer, l.took(len(answer))
+		},
+	}, nil
+}
+
+// start runs a new process for a caller, within the bounds.
+func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
+	c, err := s.g.command(x.server.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	mine := 0
+	for _, i := range s.instances {
+		if i.caller == x.caller.key() {
+			mine++
+		}
+	}
+	if len(s.instances)+s.starting >= s.g.cfg.MaxProcesses || mine >= stdioPerCaller {
+		s.mu.Unlock()
+		return nil, errManyProcesses
+	}
+	s.starting++
+	s.mu.Unlock()
+
+	i := &instance{
+		key: key, caller: x.caller.key(), stream: make(chan []byte, stdioBacklog), used: s.g.now(), requests: map[string]int64{},
+	}
+	server := x.server
+	i.process, err = startProcess(c, s.g.log.With(slog.String("server", x.name)), func(line []byte) { s.heard(server, i, line) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starting--
+	if err != nil {
+		return nil, err
+	}
+	s.instances[key] = i
+	return i, nil
+}
+
+// heard keeps what a server says unasked for the stream of its session; when nobody listens for long, the
+// newest is dropped.
+func (s *stdioPool) heard(server *policy.Server, i *instance, line []byte) {
+	if fields, err := canonical.Fields(line, envelopeFields...); err == nil {
+		(&exchange{g: s.g, server: server}).heed(fields)
+	}
+	select {
+	case i.stream <- line:
+	default:
+	}
+}
+
+func (s *stdioPool) find(key instanceKey) *instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.instances[key]
+	if i == nil {
+		return nil
+	}
+	select {
+	case <-i.process.done:
+		delete(s.instances, key)
+		return nil
+	default:
+	}
+	i.touch(s.g.now())
+	return i
+}
+
+func (i *instance) touch(now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.used = now
+}
+
+// end stops a process and forgets it.
+func (s *stdioPool) end(i *instance) {
+	s.mu.Lock()
+	delete(s.instances, i.key)
+	s.mu.Unlock()
+	i.process.stop()
+}
+
+// run ends processes that nobody uses, until ctx ends.
+func (s *stdioPool) run(ctx context.Context) error {
+	ticker := time.NewTicker(stdioReapPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		for _, i := range s.idle() {
+			s.end(i)
+			s.g.sessions.end(i.key.server, i.key.session)
+		}
+	}
+}
+
+func (s *stdioPool) idle() []*instance {
+	now := s.g.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var idle []*instance
+	for _, i := range s.instances {
+		i.mu.Lock()
+		if !i.attached && len(i.requests) == 0 && now.Sub(i.used) > stdioIdle {
+			idle = append(idle, i)
+		}
+		i.mu.Unlock()
+	}
+	return idle
+}
+
+// closeAll ends every process.
+func (s *stdioPool) closeAll() {
+	s.mu.Lock()
+	all := s.instances
+	s.instances = map[instanceKey]*instance{}
+	s.mu.Unlock()
+	var stopping sync.WaitGroup
+	for _, i := range all {
+		stopping.Go(i.process.stop)
+	}
+	stopping.Wait()
+}
+
+// forwardStdio is a server over standard input and output, served as streamable HTTP.
+func (x *exchange) forwardStdio() error {
+	switch x.r.Method {
+	case http.MethodGet:
+		return x.streamStdio()
+	case http.MethodDelete:
+		return x.endStdio()
+	}
+	i, err := x.instance()
+	if err != nil {
+		x.g.log.Warn("a stdio server is not available", slog.String("server", x.name), slog.Any("error", err))
+		x.finish(false)
+		return x.upstreamError(explain(err))
+	}
+	if !x.message.request() {
+		if err := i.process.write(i.translate(x.message, x.body)); err != nil {
+			return x.upstreamError(explain(err))
+		}
+		x.w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	return x.askStdio(i)
+}

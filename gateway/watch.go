@@ -1,0 +1,317 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"countersign/canonical"
+	"countersign/client"
+	"countersign/policy"
+)
+
+// Bounds of observing.
+const (
+	observeTime  = 15 * time.Second // how long a call waits for the first look at its server
+	observersMax = 4                // at once
+	distrustRate = time.Second      // a server that says again and again that it changed is looked at so often
+)
+
+// watcher knows what each server was last seen to serve, and compares it with what is pinned.
+//
+//	unseen ──look──▶ seen ──list_changed──▶ distrusted ──look──▶ seen
+//	                  │ older than five periods: unseen
+//
+// A tool that was once seen to differ from its pin stays held here until the policy says that it is held, or
+// pins something else: a server that changes back for a moment gains nothing.
+type watcher struct {
+	g       *Gateway
+	running sync.WaitGroup
+	slots   chan struct{}
+
+	mu      sync.Mutex
+	servers map[endpointKey]*watched
+	held    map[heldKey]canonical.Digest // what was pinned when drift was seen
+}
+
+type endpointKey struct {
+	server   string
+	endpoint canonical.Digest
+}
+
+type heldKey struct {
+	endpointKey
+	use
+}
+
+// watched is one endpoint of one server.
+type watched struct {
+	seen     map[use]canonical.Digest // nil: unseen
+	at       time.Time
+	wanted   bool          // distrusted: the next call waits for a look
+	looking  chan struct{} // closed when the look that goes on is over; nil: none goes on
+	err      error         // of the last look
+	reported canonical.Digest
+}
+
+func newWatcher(g *Gateway) *watcher {
+	return &watcher{
+		g: g, slots: make(chan struct{}, observersMax),
+		servers: map[endpointKey]*watched{}, held: map[heldKey]canonical.Digest{},
+	}
+}
+
+func keyOf(s *policy.Server) endpointKey { return endpointKey{s.ID, s.Endpoint.Digest} }
+
+// check says why a tool may not be used now, or "" when what its server serves is the pinned definition.
+func (w *watcher) check(ctx context.Context, s *policy.Server, t *policy.Tool) (reason policy.Reason, text string) {
+	if w.isHeld(s, t) {
+		return policy.ReasonDrifted, driftText(t.Kind)
+	}
+	seen, err := w.fresh(ctx, s)
+	if err != nil {
+		return reasonUnobserved, "DENIED (not executed): the gateway cannot see what the server offers now, so it cannot tell whether that is what was approved. Try again later, or tell the owner of the server."
+	}
+	if digest, ok := seen[use{t.Kind, t.Name}]; !ok || digest != t.Definition {
+		if ok {
+			w.drifted(s, t)
+		}
+		return policy.ReasonDrifted, driftText(t.Kind)
+	}
+	return "", ""
+}
+
+// fresh returns what the server was last seen to serve; it looks first if it has to.
+func (w *watcher) fresh(ctx context.Context, s *policy.Server) (map[use]canonical.Digest, error) {
+	ctx, cancel := context.WithTimeout(ctx, observeTime)
+	defer cancel()
+	for range 3 {
+		w.mu.Lock()
+		e := w.entry(s)
+		if e.seen != nil && !e.wanted && w.g.now().Sub(e.at) < 5*w.g.cfg.ObserveEvery {
+			seen := e.seen
+			w.mu.Unlock()
+			return seen, nil
+		}
+		looking := w.look(s, e)
+		w.mu.Unlock()
+		select {
+		case <-looking:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		w.mu.Lock()
+		err := e.err
+		w.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("the server does not stop changing")
+}
+
+// entry finds or makes the entry of a server. The caller holds w.mu.
+func (w *watcher) entry(s *policy.Server) *watched {
+	e := w.servers[keyOf(s)]
+	if e == nil {
+		e = &watched{}
+		w.servers[keyOf(s)] = e
+	}
+	return e
+}
+
+// look starts a look at a server, or joins the one that goes on. The caller holds w.mu.
+func (w *watcher) look(s *policy.Server, e *watched) <-chan struct{} {
+	if e.looking != nil {
+		return e.looking
+	}
+	done := make(chan struct{})
+	e.looking, e.wanted = done, false
+	w.running.Go(func() { w.observe(s, e, done) })
+	return done
+}
+
+// observe looks at a server and keeps what it saw.
+func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
+	ctx, cancel := context.WithTimeout(w.g.ctx, observeTime)
+	defer cancel()
+	var offer client.Offer
+	var err error
+	select {
+	case w.slots <- struct{}{}:
+		offer, err = w.g.readOffer(ctx, s.Name, s.Endpoint, nil)
+		<-w.slots
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	var seen map[use]canonical.Digest
+	if err == nil {
+		seen = digests(offer)
+	}
+	w.mu.Lock()
+	e.err, e.looking = err, nil
+	if err == nil {
+		e.seen, e.at = seen, w.g.now()
+	}
+	report := err == nil && fingerprint(seen) != e.reported
+	w.mu.Unlock()
+	close(done)
+	if err != nil {
+		w.g.log.Warn("a server could not be observed", slog.String("server", s.Name), slog.String("error", explain(err)))
+		return
+	}
+	w.compare(s, seen)
+	if report {
+		w.report(s, e, offer, seen)
+	}
+}
+
+// compare holds here what differs from its pin.
+func (w *watcher) compare(s *policy.Server, seen map[use]canonical.Digest) {
+	for i := range s.Tools {
+		t := &s.Tools[i]
+		if digest, ok := seen[use{t.Kind, t.Name}]; ok && digest != t.Definition {
+			w.drifted(s, t)
+		}
+	}
+}
+
+// report tells the control plane. What it does not take is sent again after the next look.
+func (w *watcher) report(s *policy.Server, e *watched, offer client.Offer, seen map[use]canonical.Digest) {
+	ctx, cancel := context.WithTimeout(w.g.ctx, time.Minute)
+	defer cancel()
+	_, err := w.g.client.Observe(ctx, client.Observation{
+		ServerID: s.ID, EndpointDigest: s.Endpoint.Digest,
+		Tools: offer.Tools, Prompts: offer.Prompts, Resources: offer.Resources, ResourceTemplates: offer.ResourceTemplates,
+	})
+	if err != nil {
+		w.g.log.Warn("an observation was not reported", slog.String("server", s.Name), slog.Any("error", err))
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e.reported = fingerprint(seen)
+}
+
+// distrust makes the next call wait for a new look at the server, and starts it.
+func (w *watcher) distrust(s *policy.Server) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.entry(s)
+	if e.looking != nil {
+		e.wanted = true // what goes on may have begun before the change
+		return
+	}
+	if w.g.now().Sub(e.at) < distrustRate {
+		e.wanted = true
+		return
+	}
+	w.look(s, e)
+}
+
+// drifted holds a tool here, at once.
+func (w *watcher) drifted(s *policy.Server, t *policy.Tool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := heldKey{keyOf(s), use{t.Kind, t.Name}}
+	if w.held[key] == t.Definition {
+		return
+	}
+	w.held[key] = t.Definition
+	w.entry(s).wanted = true
+	w.g.log.Warn("a definition differs from what is pinned: held", slog.String("server", s.Name), slog.String("kind", string(t.Kind)), slog.String("name", clip(t.Name, 128)))
+}
+
+func (w *watcher) isHeld(s *policy.Server, t *policy.Tool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.held[heldKey{keyOf(s), use{t.Kind, t.Name}}] == t.Definition
+}
+
+// run looks at every server of the policy when a new one arrives, and periodically.
+func (w *watcher) run(ctx context.Context) error {
+	ticker := time.NewTicker(w.g.cfg.ObserveEvery)
+	defer ticker.Stop()
+	for {
+		changed := w.g.feed.Changed()
+		w.lookAround(ctx, false)
+		select {
+		case <-changed:
+			continue
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		w.lookAround(ctx, true)
+	}
+}
+
+// lookAround looks at the servers of the policy: all, or only those not seen yet. It also lets go of what the
+// policy says itself by now.
+func (w *watcher) lookAround(ctx context.Context, all bool) {
+	snapshot, err := w.g.feed.Current()
+	if err != nil {
+		return
+	}
+	servers := snapshot.Index.Document().Servers
+	w.release(servers)
+	var looks errgroup.Group
+	looks.SetLimit(observersMax)
+	for i := range servers {
+		s := &servers[i]
+		if s.State != policy.Active || len(s.Tools) == 0 {
+			continue
+		}
+		w.mu.Lock()
+		e := w.entry(s)
+		var looking <-chan struct{}
+		if all || e.seen == nil && e.err == nil {
+			looking = w.look(s, e)
+		}
+		w.mu.Unlock()
+		if looking == nil {
+			continue
+		}
+		looks.Go(func() error {
+			select {
+			case <-looking:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	}
+	_ = looks.Wait() // the looks keep their own errors
+}
+
+// release drops what the policy decides itself: tools that it holds, pins that are gone, endpoints that ended.
+func (w *watcher) release(servers []policy.Server) {
+	current := map[heldKey]*policy.Tool{}
+	endpoints := map[endpointKey]bool{}
+	for i := range servers {
+		s := &servers[i]
+		endpoints[keyOf(s)] = true
+		for j := range s.Tools {
+			t := &s.Tools[j]
+			current[heldKey{keyOf(s), use{t.Kind, t.Name}}] = t
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, pinned := range w.held {
+		if t := current[key]; t == nil || t.Held || t.Definition != pinned {
+			delete(w.held, key)
+		}
+	}
+	for key, e := range w.servers {
+		if !endpoints[key] && e.looking == nil {
+			delete(w.servers, key)
+		}
+	}
+}
+
+// wait returns when no look goes on.
+func (w *watcher) wait() { w.running.Wait() }
