@@ -1,0 +1,128 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// run is a stretch of text that is shown as it is, or one character that is shown by its number.
+type run struct {
+	text  string
+	glyph bool
+}
+
+// runs takes text apart so that every character that is invisible, reorders, controls or means nothing is
+// shown by its code point. Line breaks and tabs stay.
+func runs(s string) []run {
+	var out []run
+	var plain strings.Builder
+	flush := func() {
+		if plain.Len() > 0 {
+			out = append(out, run{text: plain.String()})
+			plain.Reset()
+		}
+	}
+	for i, r := range s {
+		if r == '\n' || r == '\t' || !hidden(r, s[i:]) {
+			plain.WriteRune(r)
+			continue
+		}
+		flush()
+		out = append(out, run{text: fmt.Sprintf("U+%04X", r), glyph: true})
+	}
+	flush()
+	return out
+}
+
+func hidden(r rune, rest string) bool {
+	if r == utf8.RuneError {
+		_, size := utf8.DecodeRuneInString(rest)
+		return size <= 1
+	}
+	if r == ' ' {
+		return false
+	}
+	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
+		r == 0x00AD || r == 0x034F || r == 0x115F || r == 0x1160 || r == 0x3164 || r == 0xFFA0 || r == 0x17B4 || r == 0x17B5
+}
+
+// foldAfter is how many lines of a text are shown before it folds.
+const foldAfter = 12
+
+func long(s string) bool { return strings.Count(s, "\n") >= foldAfter || len(s) > 2000 }
+
+// head is the beginning of a long text.
+func head(s string) string {
+	lines := strings.SplitN(s, "\n", foldAfter+1)
+	if len(lines) > foldAfter {
+		lines = lines[:foldAfter]
+	}
+	h := strings.Join(lines, "\n")
+	for len(h) > 1200 {
+		h = h[:1200]
+		for !utf8.ValidString(h) && len(h) > 0 {
+			h = h[:len(h)-1]
+		}
+	}
+	return h
+}
+
+func initials(name string) string {
+	var out []rune
+	for word := range strings.FieldsSeq(name) {
+		r, _ := utf8.DecodeRuneInString(word)
+		out = append(out, unicode.ToUpper(r))
+		if len(out) == 2 {
+			break
+		}
+	}
+	return string(out)
+}
+
+// ago tells how long ago t was, in words.
+func ago(now, t time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case d < 0:
+		return t.UTC().Format("2 Jan 2006 15:04")
+	case d < 10*time.Second:
+		return "just now"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", int(d/time.Second))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d/time.Minute))
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d/time.Hour))
+	}
+	return t.UTC().Format("2 Jan 2006 15:04")
+}
+
+// left tells a remaining time as minutes and seconds.
+func left(d time.Duration) string {
+	d = max(0, d)
+	return fmt.Sprintf("%d:%02d", int(d/time.Minute), int(d%time.Minute/time.Second))
+}
+
+func shortDigest(d string) string {
+	if len(d) < 30 {
+		return d
+	}
+	return d[:15] + "…" + d[len(d)-4:]
+}
+
+func sizeOf(n int) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f KB", float64(n)/1024)
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
