@@ -1,0 +1,223 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/canonical"
+	"countersign/identity"
+	"countersign/policy"
+	"countersign/registry"
+)
+
+// compiler is who publishes, in the audit log.
+var compiler = identity.Principal{Kind: identity.System, ID: "delivery", Name: "Policy compiler"}
+
+// lead compiles while this replica leads. It begins with a look at everything, since a new program or configuration
+// may compile the same rules to something else.
+func (d *Delivery) lead(ctx context.Context) error {
+	wake, stop := d.hub.Subscribe(registry.TopicPolicy)
+	defer stop()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	l := leader{Delivery: d, failed: map[string]int64{}, all: true}
+	for {
+		began := d.now()
+		if err := l.step(ctx); err != nil && ctx.Err() == nil {
+			d.log.Error("compiling policies", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-ticker.C:
+			if err := d.registry.Sweep(ctx); err != nil && ctx.Err() == nil {
+				d.log.Error("sweeping discoveries", "error", err)
+			}
+		}
+		select { // changes that come together are compiled together
+		case <-ctx.Done():
+			return nil
+		case <-time.After(debounce - min(debounce, d.now().Sub(began))):
+		}
+	}
+}
+
+// leader is the state of one time of leading.
+type leader struct {
+	*Delivery
+	all    bool             // look at every audience, whatever its generation says
+	failed map[string]int64 // audience → generation that could not be compiled
+}
+
+// audience is a row of audiences as the compiler needs it.
+type audience struct {
+	ID                 string
+	Name               string
+	Servers            []string
+	Revision           int64
+	CompiledGeneration int64
+	Content            []byte // digest of the current revision's content; nil: none in this epoch
+	Generation         int64  // of the head
+}
+
+// state is everything that one step reads, as of one moment.
+type state struct {
+	registry.Snapshot
+	at        time.Time
+	audiences []audience
+	unstaffed map[string]string // id → name of the teams that have neither a group nor a member
+}
+
+// step compiles what is behind the head.
+func (l *leader) step(ctx context.Context) error {
+	due, err := l.due(ctx)
+	if err != nil || !due {
+		return err
+	}
+	s, err := l.read(ctx)
+	if err != nil {
+		return l.unreadable(ctx, err)
+	}
+	again := false
+	for _, a := range s.audiences {
+		if !l.wants(a) {
+			continue
+		}
+		bumped, err := l.compile(ctx, s, a)
+		if err != nil {
+			return err
+		}
+		again = again || bumped
+	}
+	l.all = false
+	l.hub.Wake(ctx, TopicRevisions)
+	if again {
+		l.hub.Wake(ctx, registry.TopicPolicy)
+	}
+	return nil
+}
+
+// wants reports whether the audience has to be compiled.
+func (l *leader) wants(a audience) bool {
+	if l.failed[a.ID] == a.Generation {
+		return false
+	}
+	return l.all || a.CompiledGeneration < a.Generation || a.Content == nil
+}
+
+// due asks, in one small query, whether there is anything to do.
+func (l *leader) due(ctx context.Context) (bool, error) {
+	audiences, err := l.readAudiences(ctx, l.pool)
+	return slices.ContainsFunc(audiences, l.wants), err
+}
+
+const selectAudiences = `
+	select a.id, a.name, a.servers, a.revision, a.compiled_generation, r.content, h.generation
+	from registry_head h
+	cross join audiences a
+	left join revisions r on r.audience_id = a.id and r.revision = a.revision and r.epoch = h.epoch
+	order by a.id`
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func (l *leader) readAudiences(ctx context.Context, q querier) ([]audience, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	rows, _ := q.Query(ctx, selectAudiences)
+	audiences, err := pgx.CollectRows(rows, pgx.RowToStructByName[audience])
+	if err != nil {
+		return nil, fmt.Errorf("reading audiences: %w", err)
+	}
+	return audiences, nil
+}
+
+// read takes everything in one repeatable-read transaction: exactly the state of its generation.
+func (l *leader) read(ctx context.Context) (s state, err error) {
+	err = pgx.BeginTxFunc(ctx, l.pool, registry.ReadOnly, func(tx pgx.Tx) error {
+		if s.Snapshot, err = l.registry.SnapshotTx(ctx, tx); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, `select clock_timestamp()`).Scan(&s.at); err != nil {
+			return fmt.Errorf("reading the clock: %w", err)
+		}
+		if s.audiences, err = l.readAudiences(ctx, tx); err != nil {
+			return err
+		}
+		s.unstaffed, err = readUnstaffed(ctx, tx)
+		return err
+	})
+	return s, err
+}
+
+// unreadable marks every audience: a rule in the registry cannot be read, so nothing can be compiled.
+func (l *leader) unreadable(ctx context.Context, cause error) error {
+	var wrong *policy.Error
+	var broken *canonical.Error
+	if !errors.As(cause, &wrong) && !errors.As(cause, &broken) {
+		return cause // the database, not a rule
+	}
+	audiences, err := l.readAudiences(ctx, l.pool)
+	if err != nil {
+		return err
+	}
+	for _, a := range audiences {
+		if err := l.fail(ctx, a, a.Generation, cause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compile makes the policy of one audience and publishes it if its content is new. bumped says that the generation
+// had to move first, since the same generation now compiles to something else.
+func (l *leader) compile(ctx context.Context, s state, a audience) (bumped bool, err error) {
+	document, warnings, err := policy.Compile(l.source(s, a), s.at)
+	if err != nil {
+		return false, l.fail(ctx, a, s.Generation, err)
+	}
+	warnings = append(warnings, nobody(document, s.unstaffed)...)
+	warnings = warnings[:min(len(warnings), maxWarnings)]
+	content := document.ContentDigest()
+	switch {
+	case string(a.Content) == string(content[:]):
+		return false, l.confirm(ctx, a, s.Generation, warnings)
+	case a.Content != nil && a.Revision >= s.Generation:
+		return true, l.bump(ctx)
+	}
+	return false, l.publish(ctx, a, document, content, warnings)
+}
+
+// source is what the audience may see of the registry.
+func (l *leader) source(s state, a audience) policy.Source {
+	src := policy.Source{
+		Issuer: l.cfg.Issuer, Audience: a.ID, Epoch: s.Epoch, Generation: s.Generation,
+		MaxStaleSeconds: l.cfg.MaxStaleSeconds, Grants: s.Grants, Guardrails: s.Guardrails,
+	}
+	for _, server := range s.Servers {
+		if sees(a.Servers, server.Name) {
+			src.Servers = append(src.Servers, server)
+		}
+	}
+	return src
+}
+
+// sees is the SQL function audience_sees.
+func sees(globs []string, server string) bool {
+	server = strings.ToLower(server)
+	for _, glob := range globs {
+		if policy.Glob(strings.ToLower(glob), server) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,145 @@
+package delivery
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/canonical"
+	"countersign/policy"
+)
+
+// follow keeps the snapshots at what is published: when woken, when asked, and at least every 5 s.
+func (d *Delivery) follow(ctx context.Context) error {
+	wake, stop := d.hub.Subscribe(TopicRevisions)
+	defer stop()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	failing := false
+	for {
+		err := d.catchUp(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !failing:
+			d.log.Error("following published policies", "error", err)
+		case err == nil && failing:
+			d.log.Info("following published policies again")
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-ticker.C:
+		case <-d.look:
+		}
+	}
+}
+
+// published is what an audience row says of its current revision.
+type published struct {
+	AudienceID         string
+	Epoch              int64
+	Revision           int64
+	CompiledGeneration int64
+}
+
+// catchUp reads the head and loads what is new. A revision that cannot be read is an error, and leaves that
+// audience as it was; the others go on.
+func (d *Delivery) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	began := d.now()
+	rows, _ := d.pool.Query(ctx, `
+		select a.id as audience_id, r.epoch, a.revision, a.compiled_generation
+		from registry_head h
+		cross join audiences a
+		join revisions r on r.audience_id = a.id and r.revision = a.revision and r.epoch = h.epoch`)
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[published])
+	if err != nil {
+		return fmt.Errorf("reading the head: %w", err)
+	}
+	next := maps.Clone(*d.snapshots.Load())
+	var failed error
+	for _, p := range all {
+		s, err := d.advance(ctx, next[p.AudienceID], p)
+		if err != nil {
+			failed = fmt.Errorf("loading revision %d of audience %s: %w", p.Revision, p.AudienceID, err)
+			continue
+		}
+		next[p.AudienceID] = s
+	}
+	d.swap(next)
+	if failed == nil {
+		d.headReadAt.Store(began.UnixNano())
+	}
+	return failed
+}
+
+// advance gives the snapshot for what is published, reusing the one at hand where only its generation moved. It
+// never goes back within an epoch, nor to an earlier epoch.
+func (d *Delivery) advance(ctx context.Context, have *Snapshot, p published) (*Snapshot, error) {
+	if have != nil {
+		switch {
+		case p.Epoch < have.Epoch, p.Epoch == have.Epoch && p.Revision < have.Revision:
+			return have, nil
+		case p.Epoch == have.Epoch && p.Revision == have.Revision:
+			if p.CompiledGeneration <= have.CompiledGeneration {
+				return have, nil
+			}
+			moved := *have
+			moved.CompiledGeneration = p.CompiledGeneration
+			return &moved, nil
+		}
+	}
+	return d.load(ctx, p)
+}
+
+// revisionRow is a stored revision.
+type revisionRow struct {
+	Digest    []byte
+	Document  []byte
+	Gzipped   []byte
+	Kid       string
+	Signature string
+	Jws       string
+	CreatedAt time.Time
+}
+
+func (d *Delivery) load(ctx context.Context, p published) (*Snapshot, error) {
+	rows, _ := d.pool.Query(ctx, `
+		select digest, document, gzipped, kid, signature, jws, created_at
+		from revisions
+		where audience_id = @audience and epoch = @epoch and revision = @revision`,
+		pgx.StrictNamedArgs{"audience": p.AudienceID, "epoch": p.Epoch, "revision": p.Revision})
+	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[revisionRow])
+	if err != nil {
+		return nil, err
+	}
+	digest := canonical.Digest(sha256.Sum256(row.Document))
+	if string(digest[:]) != string(row.Digest) {
+		return nil, fmt.Errorf("the stored document has the digest %s, which is not its own", digest)
+	}
+	document, err := policy.Decode(row.Document)
+	if err != nil {
+		return nil, err
+	}
+	if document.Audience != p.AudienceID || document.Epoch != p.Epoch || document.Revision != p.Revision {
+		return nil, fmt.Errorf("the stored document is revision %d of audience %s", document.Revision, document.Audience)
+	}
+	index, err := policy.NewIndex(document)
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{
+		AudienceID: p.AudienceID, Epoch: p.Epoch, Revision: p.Revision, CompiledGeneration: p.CompiledGeneration,
+		Digest: digest, ETag: policy.ETag(p.Epoch, p.Revision, digest, ""),
+		Document: row.Document, Gzip: row.Gzipped, JWS: row.Jws, Detached: row.Signature, Kid: row.Kid,
+		PublishedAt: row.CreatedAt, Index: index,
+	}, nil
+}

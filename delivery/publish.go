@@ -1,0 +1,166 @@
+package delivery
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/audit"
+	"countersign/canonical"
+	"countersign/internal/postgres"
+	"countersign/policy"
+	"countersign/registry"
+)
+
+// errOvertaken says that another leader has published this generation, or a later one.
+var errOvertaken = errors.New("another replica published meanwhile")
+
+// revision is a document made ready to store.
+type revision struct {
+	policy.Document
+	content   canonical.Digest
+	digest    canonical.Digest
+	text      []byte
+	gzipped   []byte
+	kid       string
+	signature policy.Signature
+	warnings  []policy.Warning
+}
+
+// publish signs the document and makes it the audience's current revision.
+func (l *leader) publish(ctx context.Context, a audience, document policy.Document, content canonical.Digest, warnings []policy.Warning) error {
+	r, err := l.seal(ctx, document)
+	if err != nil {
+		return fmt.Errorf("sealing the policy of audience %s: %w", a.ID, err)
+	}
+	r.content, r.warnings = content, warnings
+	err = postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error { return publishTx(ctx, tx, a, r) })
+	switch {
+	case errors.Is(err, errOvertaken) || postgres.Constraint(err) == "revisions_pkey":
+		l.log.Info("publishing was overtaken", "audience", a.Name, "revision", r.Revision)
+		return nil
+	case err != nil:
+		return err
+	}
+	l.log.Info("policy published", "audience", a.Name, "revision", r.Revision, "bytes", len(r.text))
+	return nil
+}
+
+// seal makes the bytes that are served, and signs them.
+func (l *leader) seal(ctx context.Context, document policy.Document) (r revision, err error) {
+	r.Document = document
+	if r.text, err = document.Marshal(); err != nil {
+		return r, err
+	}
+	r.digest = sha256.Sum256(r.text)
+	kid, key, err := l.cfg.PolicyKey(ctx)
+	if err != nil {
+		return r, fmt.Errorf("reading the signing key: %w", err)
+	}
+	r.kid = kid
+	if r.signature, err = policy.Sign(r.text, key, kid); err != nil {
+		return r, err
+	}
+	r.gzipped, err = compress(r.text)
+	return r, err
+}
+
+// publishTx is the guard against a second leader: a generation is published once, and never after a later one.
+func publishTx(ctx context.Context, tx pgx.Tx, a audience, r revision) error {
+	tag, err := tx.Exec(ctx, `
+		update audiences a
+		set revision = @revision, compiled_generation = @revision, compile_error = '', warnings = @warnings
+		where a.id = @audience
+		  and (a.compiled_generation < @revision
+		       or not exists (select 1 from revisions r where r.audience_id = a.id and r.epoch = @epoch and r.revision = a.revision))`,
+		pgx.StrictNamedArgs{"audience": a.ID, "epoch": r.Epoch, "revision": r.Revision, "warnings": listed(r.warnings)})
+	if err != nil {
+		return fmt.Errorf("moving the audience to the revision: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return errOvertaken
+	}
+	_, err = tx.Exec(ctx, `
+		insert into revisions (audience_id, epoch, revision, digest, content, document, gzipped, kid, signature, jws)
+		values (@audience, @epoch, @revision, @digest, @content, @document, @gzipped, @kid, @signature, @jws)`,
+		pgx.StrictNamedArgs{
+			"audience": a.ID, "epoch": r.Epoch, "revision": r.Revision, "digest": r.digest[:], "content": r.content[:],
+			"document": r.text, "gzipped": r.gzipped, "kid": r.kid, "signature": r.signature.Detached, "jws": r.signature.JWS,
+		})
+	if err != nil {
+		return fmt.Errorf("storing the revision: %w", err)
+	}
+	return audit.Append(ctx, tx, audit.Event{
+		Kind: "policy.published", Who: compiler, TargetKind: "audience", TargetID: a.ID, TargetName: a.Name,
+		Detail: map[string]any{
+			"epoch": r.Epoch, "revision": r.Revision, "digest": r.digest.String(), "servers": len(r.Servers),
+			"grants": len(r.Grants), "guardrails": len(r.Guardrails), "warnings": len(r.warnings),
+		},
+	})
+}
+
+// confirm records that the current revision speaks up to this generation.
+func (l *leader) confirm(ctx context.Context, a audience, generation int64, warnings []policy.Warning) error {
+	_, err := l.pool.Exec(ctx, `
+		update audiences
+		set compiled_generation = @generation, compile_error = '', warnings = @warnings
+		where id = @id and revision = @revision and compiled_generation <= @generation`,
+		pgx.StrictNamedArgs{"id": a.ID, "revision": a.Revision, "generation": generation, "warnings": listed(warnings)})
+	if err != nil {
+		return fmt.Errorf("confirming the revision of audience %s: %w", a.ID, err)
+	}
+	return nil
+}
+
+// fail records that this generation cannot be compiled. The old revision stays in force. It is said once.
+func (l *leader) fail(ctx context.Context, a audience, generation int64, cause error) error {
+	l.failed[a.ID] = generation
+	message := cause.Error()
+	if len(message) > 1000 {
+		message = message[:1000]
+	}
+	l.log.Error("policy cannot be compiled, the old revision stays", "audience", a.Name, "generation", generation, "error", cause)
+	return postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update audiences set compile_error = @error where id = @id and compile_error <> @error`,
+			pgx.StrictNamedArgs{"id": a.ID, "error": message})
+		if err != nil {
+			return fmt.Errorf("recording the compile error: %w", err)
+		}
+		if tag.RowsAffected() == 0 {
+			return nil
+		}
+		return audit.Append(ctx, tx, audit.Event{
+			Kind: "policy.compile_failed", Who: compiler, TargetKind: "audience", TargetID: a.ID, TargetName: a.Name,
+			Detail: map[string]any{"generation": generation, "error": message},
+		})
+	})
+}
+
+// bump moves the generation, so that what compiles differently by now becomes a revision of its own.
+func (l *leader) bump(ctx context.Context) error {
+	return postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
+		_, err := registry.BumpTx(ctx, tx)
+		return err
+	})
+}
+
+func compress(text []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(text); err != nil {
+		return nil, fmt.Errorf("compressing: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("compressing: %w", err)
+	}
+	return out.Bytes(), nil
+}
