@@ -39,11 +39,11 @@ var shared = sync.OnceValues(func() (*cluster, error) {
 	return c, c.makeTemplate(ctx)
 })
 
-func sharedCluster(t testing.TB) *cluster {
-	t.Helper()
+func sharedCluster(tb testing.TB) *cluster {
+	tb.Helper()
 	c, err := shared()
 	if err != nil {
-		t.Fatalf("starting the PostgreSQL for tests: %v", err)
+		tb.Fatalf("starting the PostgreSQL for tests: %v", err)
 	}
 	return c
 }
@@ -141,7 +141,7 @@ func (c *cluster) makeTemplate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connecting to make the template: %w", err)
 	}
-	defer conn.Close(ctx) //nolint:errcheck // nothing is pending on it
+	defer conn.Close(ctx) // nothing is pending on it
 	// Held until the connection ends.
 	if _, err := conn.Exec(ctx, `select pg_advisory_lock(7253002)`); err != nil {
 		return fmt.Errorf("locking the template: %w", err)

@@ -40,44 +40,45 @@ type DB struct {
 	SuperuserDSN string
 }
 
-// New returns a private, migrated database. It is dropped when t ends.
-func New(t testing.TB) *DB {
-	t.Helper()
-	c := sharedCluster(t)
+// New returns a private, migrated database. It is dropped when tb ends.
+func New(tb testing.TB) *DB {
+	tb.Helper()
+	c := sharedCluster(tb)
 	name := "countersign_test_" + strings.ToLower(rand.Text()[:12])
-	c.admin(t, "create database "+name+" template "+c.template+" owner "+postgres.OwnerRole)
-	t.Cleanup(func() { c.admin(t, "drop database "+name+" with (force)") })
+	c.admin(tb, "create database "+name+" template "+c.template+" owner "+postgres.OwnerRole)
+	tb.Cleanup(func() { c.admin(tb, "drop database "+name+" with (force)") })
 	db := &DB{
 		OwnerDSN:     c.dsn(postgres.OwnerRole, name),
 		RuntimeDSN:   c.dsn(postgres.RuntimeRole, name),
 		SuperuserDSN: c.dsn(c.superuser, name),
 	}
-	db.Owner = open(t, db.OwnerDSN, 2)
-	db.Runtime = db.NewPool(t)
+	db.Owner = open(tb, db.OwnerDSN, 2)
+	db.Runtime = db.NewPool(tb)
 	return db
 }
 
 // NewPool returns another pool of eight connections as countersign_runtime, as
-// a second replica would have. It is closed when t ends.
-func (db *DB) NewPool(t testing.TB) *pgxpool.Pool {
-	t.Helper()
-	return open(t, db.RuntimeDSN, 8)
+// a second replica would have. It is closed when tb ends.
+func (db *DB) NewPool(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	return open(tb, db.RuntimeDSN, 8)
 }
 
-func open(t testing.TB, dsn string, conns int) *pgxpool.Pool {
-	t.Helper()
+func open(tb testing.TB, dsn string, conns int) *pgxpool.Pool {
+	tb.Helper()
 	dsn = fmt.Sprintf("%s&pool_max_conns=%d", dsn, conns)
-	pool, err := postgres.Open(context.Background(), dsn, slog.New(slog.DiscardHandler))
+	pool, err := postgres.Open(tb.Context(), dsn, slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatalf("opening a pool on the test database: %v", err)
+		tb.Fatalf("opening a pool on the test database: %v", err)
 	}
-	t.Cleanup(func() { closePool(t, pool) })
+	tb.Cleanup(func() { closePool(tb, pool) })
 	return pool
 }
 
 // closePool fails a test that never gave a connection back, which would
 // otherwise wait for it forever.
-func closePool(t testing.TB, pool *pgxpool.Pool) {
+func closePool(tb testing.TB, pool *pgxpool.Pool) {
+	tb.Helper()
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -86,17 +87,17 @@ func closePool(t testing.TB, pool *pgxpool.Pool) {
 	select {
 	case <-closed:
 	case <-time.After(10 * time.Second):
-		t.Errorf("%d connections were not given back to the pool: rows not closed, or a transaction left open",
+		tb.Errorf("%d connections were not given back to the pool: rows not closed, or a transaction left open",
 			pool.Stat().AcquiredConns())
 	}
 }
 
 // admin runs one statement as superuser, on a connection of its own: a pool's
 // goroutines would outlive the test.
-func (c *cluster) admin(t testing.TB, sql string) {
-	t.Helper()
-	if err := c.exec(context.Background(), sql); err != nil {
-		t.Errorf("%s: %v", sql, err)
+func (c *cluster) admin(tb testing.TB, sql string) {
+	tb.Helper()
+	if err := c.exec(context.WithoutCancel(tb.Context()), sql); err != nil {
+		tb.Errorf("%s: %v", sql, err)
 	}
 }
 
@@ -107,7 +108,7 @@ func (c *cluster) exec(ctx context.Context, sql string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx) //nolint:errcheck // nothing is pending on it
+	defer conn.Close(ctx) // nothing is pending on it
 	_, err = conn.Exec(ctx, sql)
 	return err
 }

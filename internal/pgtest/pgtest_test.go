@@ -74,7 +74,7 @@ func TestNothingStaysAfterAKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "-test.run=^TestNewGivesAMigratedDatabase$") //nolint:gosec // the test binary itself
+	cmd := exec.Command(binary, "-test.run=^TestNewGivesAMigratedDatabase$")
 	cmd.Env = append(os.Environ(), lingerVariable+"=1", "TEST_DATABASE_URL=")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.StdoutPipe()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -99,13 +100,13 @@ func (a account) canEnter(dir string) error {
 			break
 		}
 	}
-	for i := len(above) - 1; i >= 0; i-- {
-		info, err := os.Stat(above[i])
+	for _, folder := range slices.Backward(above) {
+		info, err := os.Stat(folder)
 		if err != nil {
 			return err
 		}
 		if !a.mayPass(info) {
-			return fmt.Errorf("user %s may not enter %s", a.name, above[i])
+			return fmt.Errorf("user %s may not enter %s", a.name, folder)
 		}
 	}
 	return nil

@@ -94,12 +94,13 @@ func (e *NoBinariesError) Error() string {
 	if e.Major != 0 {
 		wanted = fmt.Sprintf("%d, with which the data folder was made,", e.Major)
 	}
-	message := fmt.Sprintf("no PostgreSQL server %s was found: install the package postgresql, "+
+	var message strings.Builder
+	fmt.Fprintf(&message, "no PostgreSQL server %s was found: install the package postgresql, "+
 		"or name the folder of initdb and postgres in %s", wanted, binariesVariable)
 	for _, refused := range e.Refused {
-		message += "\n  not used: " + refused.Error()
+		fmt.Fprintf(&message, "\n  not used: %v", refused)
 	}
-	return message
+	return message.String()
 }
 
 func (s search) candidates(ctx context.Context) []string {
@@ -210,7 +211,7 @@ func libraryPath(dir string) string {
 func output(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // the operator's PATH and folders choose the server
 	cmd.Env = env
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()

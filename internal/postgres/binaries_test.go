@@ -18,7 +18,7 @@ func fakeServer(t *testing.T, version string, path ...string) string {
 	}
 	script := fmt.Sprintf("#!/bin/sh\necho \"postgres (PostgreSQL) %s${LD_LIBRARY_PATH:+ with $LD_LIBRARY_PATH}\"\n", version)
 	for _, name := range []string{"initdb", "postgres"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil { //nolint:gosec // runs
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

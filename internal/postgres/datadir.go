@@ -59,7 +59,7 @@ func makeEnterable(dir string) error {
 	if err := makeEnterable(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return os.Chmod(dir, 0o755) //nolint:gosec // PostgreSQL's account passes through; the data itself is 0700
@@ -77,7 +77,7 @@ func (d dataDir) lock() (*os.File, error) {
 	}
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		defer f.Close() //nolint:errcheck // only read from
+		defer f.Close() // only read from
 		return nil, &InUseError{PID: readPID(d.lockFile()), DataDir: string(d)}
 	}
 	if err == nil {
@@ -102,7 +102,7 @@ func writePID(f *os.File) error {
 // none. The winner of a race writes it just after it took the lock.
 func readPID(file string) int {
 	for range 20 {
-		content, _ := os.ReadFile(file)
+		content, _ := os.ReadFile(file) //nolint:gosec // a lock file of ours
 		line, _, _ := strings.Cut(string(content), "\n")
 		if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
 			return pid
@@ -168,7 +168,7 @@ func (d dataDir) create(ctx context.Context, b binaries, a account, durable bool
 	if err := a.makeDir(tmp); err != nil {
 		return fmt.Errorf("making the data folder: %w", err)
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // gone once renamed; else the next start removes it
+	defer os.RemoveAll(tmp) // gone once renamed; else the next start removes it
 	started := time.Now()
 	if err := runInitdb(ctx, b, a, tmp, durable); err != nil {
 		return err
@@ -181,7 +181,7 @@ func (d dataDir) create(ctx context.Context, b binaries, a account, durable bool
 			return fmt.Errorf("putting the new data folder in place: %w", err)
 		}
 	}
-	log.Info("database made", "folder", string(d), "version", b.major, "took", time.Since(started))
+	log.Info("database made", slog.String("folder", string(d)), slog.Int("version", b.major), slog.Duration("took", time.Since(started)))
 	return nil
 }
 
@@ -193,7 +193,7 @@ func runInitdb(ctx context.Context, b binaries, a account, dir string, durable b
 	if !durable {
 		args = append(args, "--no-sync")
 	}
-	cmd := exec.CommandContext(ctx, b.program("initdb"), args...)
+	cmd := exec.CommandContext(ctx, b.program("initdb"), args...) //nolint:gosec // a program that find has checked
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", b.environment(), a.attributes()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 5 * time.Second
@@ -213,16 +213,16 @@ func (d dataDir) removeLeftovers(log *slog.Logger) {
 	leftovers, _ := filepath.Glob(string(d) + ".tmp-*") // the only error is a bad pattern
 	for _, dir := range leftovers {
 		if err := os.RemoveAll(dir); err != nil {
-			log.Warn("removing a half-made data folder", "folder", dir, "error", err)
+			log.Warn("removing a half-made data folder", slog.String("folder", dir), slog.Any("error", err))
 		}
 	}
 }
 
 func syncDir(dir string) error {
-	f, err := os.Open(dir)
+	f, err := os.Open(dir) //nolint:gosec // the folder above the data
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close() // only read from
 	return f.Sync()
 }

@@ -150,8 +150,8 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
-	defer logFile.Close()                                                 //nolint:errcheck // the child has its own handle
-	cmd := exec.Command(s.binaries.program("postgres"), s.arguments()...) //nolint:noctx // ended by Stop, in order
+	defer logFile.Close()                                                 // the child has its own handle
+	cmd := exec.Command(s.binaries.program("postgres"), s.arguments()...) //nolint:noctx,gosec // ended by Stop, in order; find has checked it
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = string(s.dir), s.binaries.environment(), s.account.attributes()
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	s.done = make(chan struct{})

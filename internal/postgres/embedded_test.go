@@ -23,7 +23,7 @@ func start(t *testing.T, cfg postgres.Config) *postgres.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = server.Stop(context.Background()) }) // tests that care stop it themselves
+	t.Cleanup(func() { _ = server.Stop(context.WithoutCancel(t.Context())) }) // tests that care stop it themselves
 	return server
 }
 
@@ -34,7 +34,7 @@ func query(t *testing.T, server *postgres.Server, role, sql string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context()) //nolint:errcheck // nothing is pending on it
+	defer conn.Close(t.Context()) // nothing is pending on it
 	var value string
 	if err := conn.QueryRow(t.Context(), sql).Scan(&value); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -93,7 +93,7 @@ func TestServerTrustsNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context()) //nolint:errcheck // nothing is pending on it
+	defer conn.Close(t.Context()) // nothing is pending on it
 	if _, err := conn.Exec(t.Context(), `create role stranger login`); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestIsSerialization(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background()) //nolint:errcheck // it is the loser
+	defer tx.Rollback(t.Context()) // it is the loser
 	if _, err := tx.Exec(t.Context(), `select n from counter`); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func terminated(t *testing.T, db *pgtest.DB) error {
 	defer conn.Release()
 	pid := conn.Conn().PgConn().PID()
 	time.AfterFunc(100*time.Millisecond, func() {
-		_, _ = db.NewPool(t).Exec(context.Background(), `select pg_terminate_backend($1)`, pid)
+		_, _ = db.NewPool(t).Exec(t.Context(), `select pg_terminate_backend($1)`, pid)
 	})
 	_, err = conn.Exec(t.Context(), `select pg_sleep(10)`)
 	return err
@@ -137,14 +137,14 @@ func afterTheEnd(t *testing.T, db *pgtest.DB) error {
 	return err
 }
 
-func mustExec(t testing.TB, db *pgtest.DB, sql string, args ...any) {
+func mustExec(t *testing.T, db *pgtest.DB, sql string, args ...any) {
 	t.Helper()
 	if _, err := db.Owner.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }
 
-func count(t testing.TB, db *pgtest.DB, sql string, args ...any) (n int) {
+func count(t *testing.T, db *pgtest.DB, sql string, args ...any) (n int) {
 	t.Helper()
 	if err := db.Owner.QueryRow(t.Context(), sql, args...).Scan(&n); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -153,7 +153,7 @@ func count(t testing.TB, db *pgtest.DB, sql string, args ...any) (n int) {
 }
 
 // pgxIn returns dsn with another database.
-func pgxIn(t testing.TB, dsn, name string) string {
+func pgxIn(t *testing.T, dsn, name string) string {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {

@@ -63,7 +63,7 @@ func (h *Hub) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		h.log.Warn("notifications interrupted, polling meanwhile", "error", err)
+		h.log.Warn("notifications interrupted, polling meanwhile", slog.Any("error", err))
 		delay = nextDelay(delay, time.Since(started))
 	}
 	wg.Wait()
@@ -96,7 +96,7 @@ func (h *Hub) unsubscribe(topic string, wake chan struct{}) {
 // Run. Call it after the change is committed. It neither blocks nor fails; ctx
 // only carries values for the log, so a cancelled request still wakes others.
 func (h *Hub) Wake(ctx context.Context, topic string) {
-	h.log.DebugContext(ctx, "waking subscribers", "topic", topic)
+	h.log.DebugContext(ctx, "waking subscribers", slog.String("topic", topic))
 	h.wakeLocal(topic)
 	h.mu.Lock()
 	h.unsent[topic] = struct{}{}
@@ -149,7 +149,7 @@ func (h *Hub) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	if _, err := conn.Exec(ctx, `listen `+pgx.Identifier{hubChannel}.Sanitize()); err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (h *Hub) flush(ctx context.Context) {
 		select set_config('synchronous_commit', 'off', true), pg_notify($1, topic)
 		  from unnest($2::text[]) as topic`, hubChannel, topics)
 	if err != nil {
-		h.log.Warn("waking other processes", "topics", len(topics), "error", err)
+		h.log.Warn("waking other processes", slog.Int("topics", len(topics)), slog.Any("error", err))
 	}
 }
 

@@ -27,7 +27,7 @@ func runHub(t *testing.T, pool *pgxpool.Pool) *postgres.Hub {
 // runInBackground ends run with the test and waits for it.
 func runInBackground(t *testing.T, run func(context.Context)) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	go func() { defer close(done); run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })

@@ -26,7 +26,7 @@ type child struct {
 
 func startChild(t *testing.T, binary, dataDir string, as *syscall.Credential) *child {
 	t.Helper()
-	cmd := exec.Command(binary) //nolint:gosec // the test binary itself
+	cmd := exec.Command(binary)
 	cmd.Dir = filepath.Dir(dataDir)
 	cmd.Env = append(os.Environ(), childVariable+"="+dataDir)
 	cmd.Stderr = t.Output()
@@ -133,8 +133,7 @@ func TestOrdinaryUserRunsAServer(t *testing.T) {
 	binary, as := self(t), (*syscall.Credential)(nil)
 	if os.Geteuid() == 0 {
 		as = credentialOf(t, "nobody")
-		binary = filepath.Join(dir, "app") // go test keeps the original where only root may enter
-		copyFile(t, self(t), binary)
+		binary = copyForOthers(t, self(t))
 		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
 			t.Fatal(err)
 		}
@@ -165,13 +164,24 @@ func credentialOf(t *testing.T, name string) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-func copyFile(t *testing.T, from, to string) {
+// copyForOthers copies a program to where another user can run it: go test keeps
+// it in a folder that only we may enter.
+func copyForOthers(t *testing.T, from string) string {
 	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "countersign-app-") //nolint:usetesting // t.TempDir is private too
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+		t.Fatal(err)
+	}
+	to := filepath.Join(dir, "app")
 	src, err := os.Open(from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer src.Close() //nolint:errcheck // only read from
+	defer src.Close() // only read from
 	dst, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
 	if err != nil {
 		t.Fatal(err)
@@ -182,4 +192,5 @@ func copyFile(t *testing.T, from, to string) {
 	if err := dst.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return to
 }

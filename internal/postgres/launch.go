@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"os/user"
@@ -43,7 +44,7 @@ func (s *Server) launchWhenFree(ctx context.Context) error {
 		if time.Now().After(deadline) {
 			return &InUseError{PID: readPID(s.dir.postmasterFile()), DataDir: string(s.dir), orphan: true}
 		}
-		s.cfg.Log.Info("waiting for the previous PostgreSQL to end", "folder", string(s.dir))
+		s.cfg.Log.Info("waiting for the previous PostgreSQL to end", slog.String("folder", string(s.dir)))
 		if !sleep(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("starting PostgreSQL: %w", ctx.Err())
 		}
@@ -66,8 +67,8 @@ func (s *Server) launch(ctx context.Context) error {
 		}
 		return fmt.Errorf("starting PostgreSQL: %w; its log says:\n%s", err, tail)
 	}
-	s.cfg.Log.Info("PostgreSQL is running", "pid", s.PID(), "version", s.binaries.major,
-		"folder", string(s.dir), "took", time.Since(started))
+	s.cfg.Log.Info("database is running", slog.Int("pid", s.PID()), slog.Int("version", s.binaries.major),
+		slog.String("folder", string(s.dir)), slog.Duration("took", time.Since(started)))
 	return nil
 }
 
@@ -122,7 +123,7 @@ func (s *Server) ensureRoles(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connecting to make the database roles: %w", err)
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	if _, err := conn.Exec(ctx, RolesSQL); err != nil {
 		return fmt.Errorf("making the database roles: %w", err)
 	}
@@ -175,7 +176,7 @@ func (d dataDir) writeAccess(a account) error {
 	if err != nil {
 		return fmt.Errorf("opening the data folder: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // only a handle
+	defer root.Close() // only a handle
 	for name, content := range files {
 		if err := replaceFile(root, name, content, a); err != nil {
 			return fmt.Errorf("writing %s: %w", name, err)
@@ -210,7 +211,7 @@ func (d dataDir) openLog(a account) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the data folder: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // only a handle
+	defer root.Close() // only a handle
 	if err := root.Mkdir("log", 0o700); err == nil && a.lent {
 		err = root.Lchown("log", a.uid, a.gid)
 		if err != nil {
@@ -249,7 +250,7 @@ func (d dataDir) logTail(offset int64) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer f.Close() //nolint:errcheck // only read from
+	defer f.Close() // only read from
 	if info, err := f.Stat(); err == nil {
 		offset = max(offset, info.Size()-4096)
 	}

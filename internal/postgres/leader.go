@@ -40,9 +40,9 @@ func RunAsLeader(ctx context.Context, pool *pgxpool.Pool, lockID int64, log *slo
 		err := leadOnce(ctx, pool, lockID, log, fn)
 		switch {
 		case err == nil, ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // an end that was asked for is no error
 		case !errors.Is(err, errLockTaken):
-			log.Warn("leadership interrupted", "lock", lockID, "error", err)
+			log.Warn("leadership interrupted", slog.Int64("lock", lockID), slog.Any("error", err))
 		}
 		jitter := rand.N(campaignInterval / 4) //nolint:gosec // spreads load, hides nothing
 		if !sleep(ctx, campaignInterval+jitter) {
@@ -56,7 +56,7 @@ func leadOnce(ctx context.Context, pool *pgxpool.Pool, lockID int64, log *slog.L
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer hangUp(ctx, conn)
 	for {
 		err := tryLock(ctx, conn, lockID)
 		if err == nil {
@@ -69,7 +69,7 @@ func leadOnce(ctx context.Context, pool *pgxpool.Pool, lockID int64, log *slog.L
 			return ctx.Err()
 		}
 	}
-	log.Info("leading", "lock", lockID)
+	log.Info("leading", slog.Int64("lock", lockID))
 	return lead(ctx, conn, fn)
 }
 

@@ -73,7 +73,7 @@ func madeData(t *testing.T) string {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // eventually fails t unless condition becomes true within limit.
-func eventually(t testing.TB, limit time.Duration, what string, condition func() bool) {
+func eventually(t *testing.T, limit time.Duration, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -54,12 +54,12 @@ func withMigrations(ctx context.Context, dsn string, fsys fs.FS, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // nothing is pending on it
+	defer db.Close() // nothing is pending on it
 	m, err := newMigrator(ctx, db, fsys, log)
 	if err != nil {
 		return err
 	}
-	defer m.Close() //nolint:errcheck // only this gives the lock's connection back
+	defer m.Close() // only this gives the lock's connection back
 	if _, err := db.ExecContext(ctx, publishVersion); err != nil {
 		return fmt.Errorf("letting the server read the schema version: %w", err)
 	}
@@ -201,7 +201,7 @@ func applyMigration(ctx context.Context, db *sql.DB, body string, version int, l
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("committing migration to version %d: %w", version, err)
 	}
-	log.Info("schema migrated", "version", max(version, 0))
+	log.Info("schema migrated", slog.Int("version", max(version, 0)))
 	return nil
 }
 

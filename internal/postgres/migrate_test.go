@@ -108,7 +108,7 @@ func TestMigrationCutOffChangesNothing(t *testing.T) {
 	db := blank(t)
 	slow := files(`create table t1 ();`, `create table t2 (); select pg_sleep(20);`)
 	done := make(chan error, 1)
-	go func() { done <- postgres.Migrate(context.Background(), db.OwnerDSN, slow, quiet()) }()
+	go func() { done <- postgres.Migrate(t.Context(), db.OwnerDSN, slow, quiet()) }()
 	const asleep = `select count(pg_terminate_backend(pid)) from pg_stat_activity
 		where datname = current_database() and query like '%pg_sleep(20)%' and pid <> pg_backend_pid()`
 	eventually(t, 30*time.Second, "the slow migration", func() bool { return count(t, db, asleep) > 0 })
@@ -166,8 +166,7 @@ func TestCheckSchemaSaysWhatToRun(t *testing.T) {
 		t.Error(err)
 	}
 	err := postgres.Migrate(t.Context(), db.OwnerDSN, files(`create table t1 ();`), quiet())
-	var newer *postgres.SchemaError
-	if !errors.As(err, &newer) {
+	if _, newer := errors.AsType[*postgres.SchemaError](err); !newer {
 		t.Errorf("migrating a newer schema: got %v, want a SchemaError", err)
 	}
 }

@@ -99,7 +99,7 @@ func prepareConn(cfg *pgx.ConnConfig, log *slog.Logger) {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		log.Debug("notice from PostgreSQL", "severity", n.Severity, "notice", n.Message)
+		log.Debug("notice from PostgreSQL", slog.String("severity", n.Severity), slog.String("notice", n.Message))
 	}
 }
 
@@ -113,7 +113,7 @@ func awaitDatabase(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) er
 		if err == nil || !IsUnavailable(err) {
 			return err
 		}
-		log.Info("waiting for PostgreSQL", "error", err)
+		log.Info("waiting for PostgreSQL", slog.Any("error", err))
 		if !sleep(ctx, delay) {
 			return err
 		}
