@@ -7,7 +7,7 @@ GO       ?= go
 ARGS     ?=
 with     := tools/setup
 golangci := $(GO) tool -modfile=tools/go.mod golangci-lint
-VERSION  ?= $(shell git describe --tags --always --dirty)
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 
 ##@ Run
 

@@ -93,10 +93,10 @@ func (s *summary) endTest(action string, id testID) {
 // timed out: what it printed, and what its unfinished tests printed, is the only trace.
 func (s *summary) endPackage(e event) {
 	ownTest := func(id testID) bool { return id.Package == e.Package }
-	switch {
-	case e.Action == "skip":
+	switch e.Action {
+	case "skip":
 		// The package has no tests.
-	case e.Action == "pass":
+	case "pass":
 		fmt.Fprintf(s.out, "ok      %-40s %5d tests %7.2fs\n", e.Package, s.passed[e.Package], e.Elapsed)
 	default:
 		if !slices.ContainsFunc(s.failed, ownTest) {
