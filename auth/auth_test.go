@@ -1,7 +1,6 @@
 package auth_test
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -58,9 +57,9 @@ type bundle struct {
 	hub      *postgres.Hub
 }
 
-func setup(t testing.TB, change ...func(*devidp.Config, *auth.Config)) *bundle {
-	t.Helper()
-	b := &bundle{db: pgtest.New(t), idpClock: &clock{}, clock: &clock{}}
+func setup(tb testing.TB, change ...func(*devidp.Config, *auth.Config)) *bundle {
+	tb.Helper()
+	b := &bundle{db: pgtest.New(tb), idpClock: &clock{}, clock: &clock{}}
 	idp := devidp.Config{Now: b.idpClock.Now, Clients: []devidp.Client{{
 		ID: "console", RedirectURIs: []string{console + auth.CallbackPath}, PostLogoutRedirectURIs: []string{afterward},
 	}}}
@@ -73,27 +72,27 @@ func setup(t testing.TB, change ...func(*devidp.Config, *auth.Config)) *bundle {
 	for _, c := range change {
 		c(&idp, &b.config)
 	}
-	b.idp = devidptest.Start(t, idp)
+	b.idp = devidptest.Start(tb, idp)
 	if b.config.Issuer == "" {
 		b.config.Issuer = b.idp.Issuer
 	}
-	key, err := seal.LoadOrCreate(filepath.Join(t.TempDir(), "seal.key"))
+	key, err := seal.LoadOrCreate(filepath.Join(tb.TempDir(), "seal.key"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b.key = key
-	b.Authority, b.hub = b.replica(t, b.db.Runtime)
+	b.Authority, b.hub = b.replica(tb, b.db.Runtime)
 	return b
 }
 
 // replica is one more process of the installation.
-func (b *bundle) replica(t testing.TB, pool *pgxpool.Pool) (*auth.Authority, *postgres.Hub) {
-	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+func (b *bundle) replica(tb testing.TB, pool *pgxpool.Pool) (*auth.Authority, *postgres.Hub) {
+	tb.Helper()
+	log := slog.New(slog.NewTextHandler(tb.Output(), nil))
 	hub := postgres.NewHub(pool, log)
-	a, err := auth.New(t.Context(), pool, hub, b.key, b.config, log)
+	a, err := auth.New(tb.Context(), pool, hub, b.key, b.config, log)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a, hub
 }
@@ -101,15 +100,14 @@ func (b *bundle) replica(t testing.TB, pool *pgxpool.Pool) (*auth.Authority, *po
 // run runs a replica's background work until the test ends.
 func run(t *testing.T, a *auth.Authority, hub *postgres.Hub) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
-	all.Go(func() { hub.Run(ctx) })
+	all.Go(func() { hub.Run(t.Context()) })
 	all.Go(func() {
-		if err := a.Run(ctx); err != nil {
+		if err := a.Run(t.Context()); err != nil {
 			t.Errorf("running: %v", err)
 		}
 	})
-	t.Cleanup(func() { cancel(); all.Wait() })
+	t.Cleanup(all.Wait) // the context ends before it
 }
 
 // arrival is what the browser brings back after a person was chosen.
@@ -142,22 +140,22 @@ func (b *bundle) signIn(t *testing.T, person string) auth.SignedIn {
 	return done
 }
 
-func (b *bundle) exec(t testing.TB, sql string, args ...any) {
-	t.Helper()
-	tag, err := b.db.Owner.Exec(t.Context(), sql, args...)
+func (b *bundle) exec(tb testing.TB, sql string, args ...any) {
+	tb.Helper()
+	tag, err := b.db.Owner.Exec(tb.Context(), sql, args...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if tag.RowsAffected() == 0 {
-		t.Fatalf("nothing was changed by %s", sql)
+		tb.Fatalf("nothing was changed by %s", sql)
 	}
 }
 
-func (b *bundle) text(t testing.TB, sql string, args ...any) string {
-	t.Helper()
+func (b *bundle) text(tb testing.TB, sql string, args ...any) string {
+	tb.Helper()
 	var value string
-	if err := b.db.Owner.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+	if err := b.db.Owner.QueryRow(tb.Context(), sql, args...).Scan(&value); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	return value
 }
@@ -178,32 +176,32 @@ func (b *bundle) wantSessionOver(t *testing.T, cookie, why string) {
 }
 
 // enrol makes a gateway as the package delivery would, and returns its client.
-func (b *bundle) enrol(t testing.TB, name, resource string) auth.NewClient {
-	t.Helper()
-	made, err := b.CreateClient(t.Context(), identity.Principal{Kind: identity.System}, name, auth.GatewayClient)
+func (b *bundle) enrol(tb testing.TB, name, resource string) auth.NewClient {
+	tb.Helper()
+	made, err := b.CreateClient(tb.Context(), identity.Principal{Kind: identity.System}, name, auth.GatewayClient)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.exec(t, `
+	b.exec(tb, `
 		with a as (insert into audiences (name) values ($1) returning id)
 		insert into gateways (name, audience_id, client_id, resource, created_by) select $1, a.id, $2, $3, 'test' from a`,
 		name, made.ID, resource)
-	if err := b.Refresh(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := b.Refresh(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	return made
 }
 
 // speak gets a token and returns it with its principal.
-func (b *bundle) speak(t testing.TB, made auth.NewClient) (string, identity.Principal) {
-	t.Helper()
-	token, err := b.Token(t.Context(), made.ID, made.Secret)
+func (b *bundle) speak(tb testing.TB, made auth.NewClient) (string, identity.Principal) {
+	tb.Helper()
+	token, err := b.Token(tb.Context(), made.ID, made.Secret)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	who, err := b.Bearer(t.Context(), token.Token)
+	who, err := b.Bearer(tb.Context(), token.Token)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return token.Token, who
 }

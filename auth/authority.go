@@ -134,7 +134,7 @@ func (a *Authority) attempt(ctx context.Context, what string, do func(context.Co
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	if err := do(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		a.log.WarnContext(ctx, "background work interrupted", "work", what, "error", err)
+		a.log.WarnContext(ctx, "background work interrupted", slog.String("work", what), slog.Any("error", err))
 	}
 }
 

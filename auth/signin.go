@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
@@ -112,7 +113,7 @@ func (a *Authority) FinishSignIn(ctx context.Context, flowCookie string, query u
 	}
 	done, err := a.finish(ctx, f, verifier, query, b)
 	if refusal := (*problem.Error)(nil); errors.As(err, &refusal) && refusal.Kind != problem.Unavailable {
-		a.log.WarnContext(ctx, "refused a sign-in", "error", refusal, "request_id", b.RequestID)
+		a.log.WarnContext(ctx, "refused a sign-in", slog.Any("error", refusal), slog.String("request_id", b.RequestID))
 		return SignedIn{}, audit.Refused(ctx, a.pool, audit.Event{
 			Kind: "signin.refused", Who: identity.Principal{IP: b.IP, RequestID: b.RequestID},
 		}, refusal)

@@ -150,11 +150,11 @@ func TestFinishRefuses(t *testing.T) {
 		"no issuer":                   {drop("iss"), "signin_refused"},
 		"no code":                     {drop("code"), "signin_refused"},
 		"a made-up code":              {set("code", "guess"), "signin_refused"},
-		"another flow's code":         {func(t *testing.T, a *arrival) { a.query.Set("code", other(t).query.Get("code")) }, "signin_refused"},
+		"another flow's code":         {func(t *testing.T, a *arrival) { t.Helper(); a.query.Set("code", other(t).query.Get("code")) }, "signin_refused"},
 		"an error of the provider":    {set("error", "access_denied"), "signin_refused"},
 		"no cookie":                   {func(_ *testing.T, a *arrival) { a.cookie = "" }, "signin_over"},
 		"a cookie of no form":         {func(_ *testing.T, a *arrival) { a.cookie = "short" }, "signin_over"},
-		"a cookie of another browser": {func(t *testing.T, a *arrival) { a.cookie = other(t).cookie }, "signin_refused"},
+		"a cookie of another browser": {func(t *testing.T, a *arrival) { t.Helper(); a.cookie = other(t).cookie }, "signin_refused"},
 		"an unknown cookie":           {func(_ *testing.T, a *arrival) { a.cookie = strings.Repeat("A", 43) }, "signin_over"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 )
 
 // jwtBearer is the grant type of RFC 7523: an agent signs that it acts for a person.
-const jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+const jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // a name, no credential
 
 // assertionClaims is what an agent signs. Model and AMR stand in for what a real provider
 // would know from the agent's registration and from the person's sign-in.

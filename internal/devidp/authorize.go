@@ -3,6 +3,7 @@ package devidp
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -96,7 +97,7 @@ func (p *Provider) sendBack(w http.ResponseWriter, r *http.Request, req authoriz
 	if req.state != "" {
 		answer.Set("state", req.state)
 	}
-	http.Redirect(w, r, withQuery(req.redirectURI, answer), http.StatusSeeOther)
+	http.Redirect(w, r, withQuery(req.redirectURI, answer), http.StatusSeeOther) //nolint:gosec // a registered address, on loopback
 }
 
 // readAuthorize checks the query. Until the client and its redirect URI are proven, an error
@@ -118,7 +119,8 @@ func (p *Provider) readAuthorize(w http.ResponseWriter, r *http.Request) (author
 	}
 	redirectURI := query.Get("redirect_uri")
 	if !slices.Contains(client.RedirectURIs, redirectURI) {
-		p.log.WarnContext(r.Context(), "refused a redirect URI", "client", client.ID, "redirect_uri", redirectURI)
+		p.log.WarnContext(r.Context(), "refused a redirect URI",
+			slog.String("client", client.ID), slog.String("redirect_uri", redirectURI))
 		p.showProblem(w, r, http.StatusBadRequest, client.name()+" asked to be answered at an address that is not registered for it.")
 		return authorizeRequest{}, false
 	}

@@ -72,5 +72,5 @@ func (p *Provider) leave(w http.ResponseWriter, r *http.Request, after string) {
 		p.show(w, r, http.StatusOK, "goodbye", pageData{})
 		return
 	}
-	http.Redirect(w, r, after, http.StatusSeeOther)
+	http.Redirect(w, r, after, http.StatusSeeOther) //nolint:gosec // a registered address, on loopback
 }

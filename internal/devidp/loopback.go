@@ -3,6 +3,7 @@ package devidp
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,7 +22,7 @@ func Listen(address string) (net.Listener, error) {
 	if !isLoopback(host) {
 		return nil, fmt.Errorf("listening on %q: %w", address, ErrNotLoopback)
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", address) //nolint:noctx // opening a socket on loopback waits for nobody
 	if err != nil {
 		return nil, fmt.Errorf("listening on %q: %w", address, err)
 	}
@@ -55,7 +56,8 @@ func (p *Provider) loopbackOnly(next http.Handler) http.Handler {
 			host = name
 		}
 		if !isLoopbackPeer(r.RemoteAddr) || !isLoopback(host) {
-			p.log.WarnContext(r.Context(), "refused a request from beyond loopback", "peer", r.RemoteAddr, "host", r.Host)
+			p.log.WarnContext(r.Context(), "refused a request from beyond loopback",
+				slog.String("peer", r.RemoteAddr), slog.String("host", r.Host))
 			http.Error(w, ErrNotLoopback.Error(), http.StatusMisdirectedRequest)
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -44,7 +45,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, answer)
 		return
 	}
-	p.log.InfoContext(r.Context(), "refused a token", "error", err.code, "reason", err.description)
+	p.log.InfoContext(r.Context(), "refused a token", slog.String("error", err.code), slog.String("reason", err.description))
 	status := http.StatusBadRequest
 	switch err.code {
 	case "invalid_client":
@@ -213,7 +214,8 @@ func (p *Provider) bearer(g *grant) (*tokenResponse, *oauthError) {
 
 func (p *Provider) revoke(g *grant) {
 	p.revoked.add(g.id, struct{}{}, refreshLifetime)
-	p.log.Warn("revoked a grant whose code or refresh token was used twice", "client", g.client.ID, "person", g.person.Subject)
+	p.log.Warn("revoked a grant whose code or refresh token was used twice",
+		slog.String("client", g.client.ID), slog.String("person", g.person.Subject))
 }
 
 // equal compares secrets in constant time.

@@ -21,7 +21,7 @@ func Load(path string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the sealing key: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("reading the sealing key: %w", err)
@@ -72,7 +72,7 @@ func create(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // a stray key that sealed nothing
+	defer os.Remove(f.Name())
 	_, err = fmt.Fprintln(f, base64.StdEncoding.EncodeToString(secret))
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

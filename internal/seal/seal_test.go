@@ -15,11 +15,11 @@ import (
 	"countersign/internal/seal"
 )
 
-func newKey(t testing.TB) *seal.Key {
-	t.Helper()
-	key, err := seal.LoadOrCreate(filepath.Join(t.TempDir(), "seal.key"))
+func newKey(tb testing.TB) *seal.Key {
+	tb.Helper()
+	key, err := seal.LoadOrCreate(filepath.Join(tb.TempDir(), "seal.key"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }

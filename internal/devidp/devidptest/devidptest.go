@@ -3,7 +3,6 @@
 package devidptest
 
 import (
-	"context"
 	"crypto/ed25519"
 	"net/http"
 	"net/http/cookiejar"
@@ -11,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/internal/devidp"
 )
@@ -24,15 +24,15 @@ type Server struct {
 
 // Start serves cfg until the test ends. It fills in the issuer, the demo people when there
 // are none, and the demo agent.
-func Start(t testing.TB, cfg devidp.Config) *Server {
-	t.Helper()
+func Start(tb testing.TB, cfg devidp.Config) *Server {
+	tb.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		t.Fatalf("making the agent's key: %v", err)
+		tb.Fatalf("making the agent's key: %v", err)
 	}
 	listener, err := devidp.Listen("127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.Issuer = "http://" + listener.Addr().String()
 	if cfg.People == nil {
@@ -41,11 +41,11 @@ func Start(t testing.TB, cfg devidp.Config) *Server {
 	cfg.Clients = append([]devidp.Client{{ID: devidp.DemoAgent, Name: "Demo agent", AssertionKey: public}}, cfg.Clients...)
 	provider, err := devidp.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: provider.Handler()}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: provider.Handler(), ReadHeaderTimeout: 10 * time.Second}}
 	server.Start()
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	return &Server{Issuer: cfg.Issuer, Provider: provider, AgentKey: private}
 }
 
@@ -55,62 +55,62 @@ func (s *Server) Agent() devidp.Agent {
 }
 
 // Token is an access token of the demo agent for a person at a resource.
-func (s *Server) Token(t testing.TB, person, resource string) string {
-	t.Helper()
-	token, err := s.Agent().Token(t.Context(), person, resource)
+func (s *Server) Token(tb testing.TB, person, resource string) string {
+	tb.Helper()
+	token, err := s.Agent().Token(tb.Context(), person, resource)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return token
 }
 
 // Browser keeps cookies and does not follow redirects.
-func Browser(t testing.TB) *http.Client {
-	t.Helper()
+func Browser(tb testing.TB) *http.Client {
+	tb.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // Choose answers the login page at an authorization URL by choosing a person, and returns
 // where the provider sends the browser then.
-func Choose(t testing.TB, browser *http.Client, authURL, person string) *url.URL {
-	t.Helper()
-	return choose(t, browser, authURL, url.Values{"sub": {person}})
+func Choose(tb testing.TB, browser *http.Client, authURL, person string) *url.URL {
+	tb.Helper()
+	return choose(tb, browser, authURL, url.Values{"sub": {person}})
 }
 
 // ChooseWithMFA is Choose with the box for a second factor ticked.
-func ChooseWithMFA(t testing.TB, browser *http.Client, authURL, person string) *url.URL {
-	t.Helper()
-	return choose(t, browser, authURL, url.Values{"sub": {person}, "mfa": {"1"}})
+func ChooseWithMFA(tb testing.TB, browser *http.Client, authURL, person string) *url.URL {
+	tb.Helper()
+	return choose(tb, browser, authURL, url.Values{"sub": {person}, "mfa": {"1"}})
 }
 
-func choose(t testing.TB, browser *http.Client, authURL string, form url.Values) *url.URL {
-	t.Helper()
-	return location(t, browser, http.MethodPost, authURL, form)
+func choose(tb testing.TB, browser *http.Client, authURL string, form url.Values) *url.URL {
+	tb.Helper()
+	return location(tb, browser, http.MethodPost, authURL, form)
 }
 
 // Visit opens an authorization URL and returns where the provider sends the browser, or nil
 // when it shows a page instead.
-func Visit(t testing.TB, browser *http.Client, authURL string) *url.URL {
-	t.Helper()
-	return location(t, browser, http.MethodGet, authURL, nil)
+func Visit(tb testing.TB, browser *http.Client, authURL string) *url.URL {
+	tb.Helper()
+	return location(tb, browser, http.MethodGet, authURL, nil)
 }
 
-func location(t testing.TB, browser *http.Client, method, target string, form url.Values) *url.URL {
-	t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, target, strings.NewReader(form.Encode()))
+func location(tb testing.TB, browser *http.Client, method, target string, form url.Values) *url.URL {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), method, target, strings.NewReader(form.Encode()))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	resp, err := browser.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusSeeOther {
@@ -118,7 +118,7 @@ func location(t testing.TB, browser *http.Client, method, target string, form ur
 	}
 	to, err := resp.Location()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return to
 }
