@@ -61,7 +61,7 @@ var area = sync.OnceValues(func() (a testArea, err error) {
 func roomyMemory() string {
 	const folder, enough = "/dev/shm", 2 << 30
 	var free syscall.Statfs_t
-	if err := syscall.Statfs(folder, &free); err != nil || free.Bavail < enough/uint64(free.Bsize) {
+	if err := syscall.Statfs(folder, &free); err != nil || free.Bavail < enough/uint64(free.Bsize) { //nolint:gosec // a block has a size above 0
 		return "/tmp"
 	}
 	return folder

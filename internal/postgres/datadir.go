@@ -102,7 +102,7 @@ func writePID(f *os.File) error {
 // none. The winner of a race writes it just after it took the lock.
 func readPID(file string) int {
 	for range 20 {
-		content, _ := os.ReadFile(file) //nolint:gosec // a lock file of ours
+		content, _ := os.ReadFile(file)
 		line, _, _ := strings.Cut(string(content), "\n")
 		if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
 			return pid
@@ -219,7 +219,7 @@ func (d dataDir) removeLeftovers(log *slog.Logger) {
 }
 
 func syncDir(dir string) error {
-	f, err := os.Open(dir) //nolint:gosec // the folder above the data
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

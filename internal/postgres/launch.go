@@ -4,19 +4,12 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
-	"os/user"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -155,137 +148,3 @@ const RolesSQL = `
 	alter role countersign_owner login nosuperuser nocreatedb createrole;
 	alter role countersign_runtime login nosuperuser nocreatedb nocreaterole;
 	alter role countersign_runtime set synchronous_commit = on;`
-
-func (d dataDir) path(name string) string { return filepath.Join(string(d), name) }
-
-func (d dataDir) postmasterFile() string { return d.path("postmaster.pid") }
-
-// writeAccess lets this process's user, and nobody else, connect in any of the
-// three roles. It is written anew at each start: the user may have changed.
-func (d dataDir) writeAccess(a account) error {
-	us, err := user.Current()
-	if err != nil {
-		return fmt.Errorf("reading our own user name: %w", err)
-	}
-	var ident strings.Builder
-	for _, role := range []string{superuser, OwnerRole, RuntimeRole} {
-		fmt.Fprintf(&ident, "countersign \"%s\" %s\n", us.Username, role)
-	}
-	files := map[string]string{"pg_hba.conf": "local all all peer map=countersign\n", "pg_ident.conf": ident.String()}
-	root, err := os.OpenRoot(string(d))
-	if err != nil {
-		return fmt.Errorf("opening the data folder: %w", err)
-	}
-	defer root.Close() // only a handle
-	for name, content := range files {
-		if err := replaceFile(root, name, content, a); err != nil {
-			return fmt.Errorf("writing %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// replaceFile works inside root, so that a link left in a folder that belongs to
-// another account leads nowhere.
-func replaceFile(root *os.Root, name, content string, a account) error {
-	tmp := name + ".new"
-	if err := root.RemoveAll(tmp); err != nil {
-		return err
-	}
-	if err := root.WriteFile(tmp, []byte(content), 0o600); err != nil {
-		return err
-	}
-	if a.lent {
-		if err := root.Lchown(tmp, a.uid, a.gid); err != nil {
-			return err
-		}
-	}
-	return root.Rename(tmp, name)
-}
-
-// logLimit is the size at which a start sets the log aside as postgresql.log.1.
-const logLimit = 8 << 20
-
-func (d dataDir) openLog(a account) (*os.File, error) {
-	root, err := os.OpenRoot(string(d))
-	if err != nil {
-		return nil, fmt.Errorf("opening the data folder: %w", err)
-	}
-	defer root.Close() // only a handle
-	if err := root.Mkdir("log", 0o700); err == nil && a.lent {
-		err = root.Lchown("log", a.uid, a.gid)
-		if err != nil {
-			return nil, fmt.Errorf("making the log folder: %w", err)
-		}
-	}
-	const name = "log/postgresql.log"
-	if info, err := root.Stat(name); err == nil && info.Size() > logLimit {
-		_ = root.Rename(name, name+".1")
-	}
-	f, err := root.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening PostgreSQL's log: %w", err)
-	}
-	if a.lent {
-		if err := f.Chown(a.uid, a.gid); err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("opening PostgreSQL's log: %w", err)
-		}
-	}
-	return f, nil
-}
-
-func (d dataDir) logFile() string { return d.path("log/postgresql.log") }
-
-func (d dataDir) logSize() int64 {
-	if info, err := os.Stat(d.logFile()); err == nil && info.Size() <= logLimit {
-		return info.Size()
-	}
-	return 0
-}
-
-// logTail returns what was logged after offset, at most its last 4 KiB.
-func (d dataDir) logTail(offset int64) string {
-	f, err := os.Open(d.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	defer f.Close() // only read from
-	if info, err := f.Stat(); err == nil {
-		offset = max(offset, info.Size()-4096)
-	}
-	tail, _ := io.ReadAll(io.NewSectionReader(f, offset, 4096))
-	return strings.TrimSpace(string(tail))
-}
-
-// makeSocketDir makes the folder of the Unix socket, whose path has to be
-// short. The name depends on the data folder alone, so a crash leaves at most
-// one behind and a restarted server is found where it was.
-func makeSocketDir(wanted string, d dataDir, a account) (string, error) {
-	dir := wanted
-	if dir == "" {
-		digest := sha256.Sum256([]byte(d))
-		dir = fmt.Sprintf("/tmp/countersign-%d-%x", a.uid, digest[:5])
-	}
-	err := a.makeDir(dir)
-	if errors.Is(err, fs.ErrExist) {
-		err = ownedBy(dir, a)
-	}
-	if err != nil {
-		return "", fmt.Errorf("making the folder of the database socket: %w", err)
-	}
-	return dir, nil
-}
-
-// ownedBy refuses a folder that somebody else put in our place.
-func ownedBy(dir string, a account) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || int(stat.Uid) != a.uid || info.Mode().Perm() != 0o700 {
-		return fmt.Errorf("%s belongs to somebody else: remove it", dir)
-	}
-	return nil
-}
