@@ -34,27 +34,47 @@ type terms struct {
 	pendingFor time.Duration
 }
 
-// judge evaluates the policy for a call. What is called must be exactly what the policy pins: a server that
-// moved or a tool that changed is a denial.
+// judge evaluates the policy for a call.
 func (q *Queue) judge(ctx context.Context, gatewayID string, call policy.Call, principal policy.Principal) (judgement, error) {
-	head, err := q.head(ctx, gatewayID, call.ServerID)
+	rows, _ := q.pool.Query(ctx, `
+		select h.epoch, clock_timestamp() as now,
+		       coalesce((select name from servers where id = @server), '') as server_name,
+		       exists (select from gateways where id = @gateway and revoked_at is null) as gateway_lives
+		from registry_head h`,
+		pgx.StrictNamedArgs{"server": call.ServerID, "gateway": gatewayID})
+	h, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[head])
 	if err != nil {
 		return judgement{}, fmt.Errorf("reading the registry's head: %w", err)
 	}
+	return q.judgeAt(ctx, h, gatewayID, call, principal)
+}
+
+// head is what the database says beside the policy. A server that it does not know has no name, and no
+// policy has one without.
+type head struct {
+	Epoch        int64
+	Now          time.Time
+	ServerName   string
+	GatewayLives bool
+}
+
+// judgeAt is judge where the head was read already. What is called must be exactly what the policy pins: a
+// server that moved or a tool that changed is a denial.
+func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call policy.Call, principal policy.Principal) (judgement, error) {
 	e, err := q.cfg.Evaluate(ctx, gatewayID, policy.Request{
-		Server: head.ServerName, Kind: call.Kind, Name: call.Tool, Principal: &principal, Now: head.Now,
+		Server: h.ServerName, Kind: call.Kind, Name: call.Tool, Principal: &principal, Now: h.Now,
 	})
 	if err != nil {
 		return judgement{}, fmt.Errorf("evaluating the policy: %w", err)
 	}
 	j := judgement{
 		outcome: e.Verdict.Outcome, reason: string(e.Verdict.Reason),
-		epoch: head.Epoch, generation: e.Generation, serverName: head.ServerName,
+		epoch: h.Epoch, generation: e.Generation, serverName: h.ServerName,
 	}
 	switch {
-	case !head.GatewayLives:
+	case !h.GatewayLives:
 		j.outcome, j.reason = policy.Deny, "gateway_revoked"
-	case call.Epoch != head.Epoch:
+	case call.Epoch != h.Epoch:
 		j.outcome, j.reason = policy.Deny, "epoch_changed"
 	case j.outcome != policy.Deny && !pinned(call, e.Verdict):
 		j.outcome, j.reason = policy.Deny, string(policy.ReasonDrifted)
@@ -67,25 +87,6 @@ func (q *Queue) judge(ctx context.Context, gatewayID string, call policy.Call, p
 		j.guardrails, j.grants = e.matched()
 	}
 	return j, nil
-}
-
-// head is what the database says beside the policy. A server that it does not know has no name, and no
-// policy has one without.
-type head struct {
-	Epoch        int64
-	Now          time.Time
-	ServerName   string
-	GatewayLives bool
-}
-
-func (q *Queue) head(ctx context.Context, gatewayID, serverID string) (head, error) {
-	rows, _ := q.pool.Query(ctx, `
-		select h.epoch, clock_timestamp() as now,
-		       coalesce((select name from servers where id = @server), '') as server_name,
-		       exists (select from gateways where id = @gateway and revoked_at is null) as gateway_lives
-		from registry_head h`,
-		pgx.StrictNamedArgs{"server": serverID, "gateway": gatewayID})
-	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[head])
 }
 
 func pinned(call policy.Call, v policy.Verdict) bool {

@@ -54,6 +54,8 @@ type Queue struct {
 	pool *pgxpool.Pool
 	hub  *postgres.Hub
 	cfg  Config
+
+	lockTimeout string // of a redemption
 }
 
 // Topic is what the hub is woken with after each transition of a request or a confirmation.
@@ -75,7 +77,7 @@ func New(pool *pgxpool.Pool, hub *postgres.Hub, cfg Config) *Queue {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Queue{pool: pool, hub: hub, cfg: cfg}
+	return &Queue{pool: pool, hub: hub, cfg: cfg, lockTimeout: "250ms"}
 }
 
 // system is who acts when time or the policy does.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"countersign/canonical"
 	"countersign/identity"
@@ -133,7 +135,7 @@ func (q *Queue) judgeCandidate(ctx context.Context, c candidate) (judgement, err
 	if err != nil {
 		return judgement{}, err
 	}
-	return q.judge(ctx, c.GatewayID, call, principal)
+	return q.judgeAt(ctx, c.head(), c.GatewayID, call, principal)
 }
 
 // withdraw revokes an approval that the policy no longer stands behind.
@@ -200,34 +202,54 @@ const redeemSQL = `
 // spend runs redeemSQL, durably and without a long wait for a lock, and reports whether the token was
 // redeemed. When the answer to the commit is lost, the attempt may be repeated: it is then a replay.
 func (q *Queue) spend(ctx context.Context, a attempt, j judgement) (redeemed bool, err error) {
-	err = pgx.BeginTxFunc(ctx, q.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		batch := &pgx.Batch{}
-		batch.Queue(`select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '250ms', true)`)
-		batch.Queue(redeemSQL, pgx.StrictNamedArgs{
+	err = q.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		redeemed, err = q.spendOn(ctx, conn, pgx.StrictNamedArgs{
 			"hash": a.hash[:], "gateway": a.who.GatewayID, "digest": a.digest[:], "digest_text": a.digest.String(),
 			"redemption": a.id, "instance": a.instance, "outcome_within": q.cfg.OutcomeWithin,
 			"epoch": j.epoch, "generation": j.generation,
 			"actor_kind": string(a.who.Kind), "actor_id": a.who.ID, "actor_name": a.who.Name,
 			"ip": a.who.IP, "request_id": a.who.RequestID,
-		}).QueryRow(func(row pgx.Row) error {
-			var event int64
-			err := row.Scan(&event)
-			redeemed = err == nil
-			if errors.Is(err, pgx.ErrNoRows) {
-				return nil
-			}
-			return err
 		})
-		return tx.SendBatch(ctx, batch).Close()
+		return err
 	})
-	switch constraint := postgres.Constraint(err); {
+	switch {
 	case err == nil:
 		return redeemed, nil
-	case constraint == "confirmations_redemption":
+	case postgres.Constraint(err) == "confirmations_redemption":
 		return false, q.refuse(ctx, a.refused(candidate{}, "redemption_id"), problem.New(problem.Conflict, "redemption_id_used",
 			"This redemption id was used for another token. Choose a new one for each attempt."))
 	case postgres.IsLockTimeout(err), postgres.IsSerialization(err):
 		return false, busy(err)
 	}
 	return false, fmt.Errorf("redeeming a confirmation: %w", err)
+}
+
+// spendOn sends the whole transaction in one go. Its result counts only when the commit, too, was answered.
+func (q *Queue) spendOn(ctx context.Context, conn *pgxpool.Conn, args pgx.StrictNamedArgs) (redeemed bool, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`begin isolation level read committed`)
+	batch.Queue(`select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', $1, true)`, q.lockTimeout)
+	batch.Queue(redeemSQL, args).QueryRow(func(row pgx.Row) error {
+		var event int64
+		err := row.Scan(&event)
+		redeemed = err == nil
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	batch.Queue(`commit`).Exec(func(tag pgconn.CommandTag) error {
+		if tag.String() != "COMMIT" {
+			return fmt.Errorf("the commit was answered with %s", tag)
+		}
+		return nil
+	})
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		_, rollback := conn.Exec(ctx, `rollback`) // else the pool closes the connection, which does it too
+		if rollback != nil {
+			return false, errors.Join(err, rollback)
+		}
+		return false, err
+	}
+	return redeemed, nil
 }

@@ -56,6 +56,7 @@ func TestRetryDuringExecution(t *testing.T) {
 
 func TestRedeemRefusals(t *testing.T) {
 	t.Parallel()
+	w := newWorld(t)
 	for _, test := range []struct {
 		name   string
 		kind   problem.Kind
@@ -88,10 +89,10 @@ func TestRedeemRefusals(t *testing.T) {
 		{"a token that never was", problem.Forbidden, "confirmation_unknown", "unknown", false, func(w *world, _ Request, _ *identity.Principal, in *Redeem) { in.Token = fresh(w.t) }},
 		{"a person", problem.Forbidden, "gateway_only", "", false, func(w *world, _ Request, who *identity.Principal, _ *Redeem) { *who = w.ada }},
 		{"an expired token", problem.Gone, "confirmation_expired", "expired", true, func(w *world, _ Request, _ *identity.Principal, _ *Redeem) {
-			w.exec(`update confirmations set expires_at = clock_timestamp()`)
+			w.exec(`update confirmations set expires_at = clock_timestamp() where state = 'issued'`)
 		}},
 		{"a token that the sweep ended", problem.Gone, "confirmation_expired", "expired", true, func(w *world, _ Request, _ *identity.Principal, _ *Redeem) {
-			w.exec(`update confirmations set expires_at = clock_timestamp()`)
+			w.exec(`update confirmations set expires_at = clock_timestamp() where state = 'issued'`)
 			w.sweep(1)
 		}},
 		{"a revoked approval", problem.Gone, "confirmation_revoked", "revoked", true, func(w *world, r Request, _ *identity.Principal, _ *Redeem) {
@@ -106,7 +107,7 @@ func TestRedeemRefusals(t *testing.T) {
 		}},
 		{"a rotated token", problem.Forbidden, "confirmation_unknown", "unknown", false, func(w *world, r Request, _ *identity.Principal, _ *Redeem) { w.claim(r) }},
 		{"a used token", problem.Gone, "confirmation_used", "used", true, func(w *world, _ Request, _ *identity.Principal, in *Redeem) {
-			w.mustRedeem(in.Token, in.Call, "red_before")
+			w.mustRedeem(in.Token, in.Call, "red before")
 		}},
 		{"a finished call, by its own redemption id", problem.Gone, "confirmation_used", "used", true, func(w *world, _ Request, _ *identity.Principal, in *Redeem) {
 			w.mustRedeem(in.Token, in.Call, in.RedemptionID)
@@ -134,11 +135,10 @@ func TestRedeemRefusals(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			call := w.call(1)
+			w.restore(t)
+			call := w.call(test.name)
 			r, token := w.claimed(call)
-			who, in := w.gateway, Redeem{Token: token, Call: call, RedemptionID: "red_1", Instance: "i1"}
+			who, in := w.gateway, Redeem{Token: token, Call: call, RedemptionID: "red of " + test.name, Instance: "i1"}
 			test.edit(w, r, &who, &in)
 			before := w.confirmation(r)
 			_, err := w.queue.Redeem(t.Context(), who, in)
@@ -150,7 +150,7 @@ func TestRedeemRefusals(t *testing.T) {
 			if test.burns || strings.HasPrefix(test.name, "a rotated") {
 				return
 			}
-			w.mustRedeem(token, call, "red_right") // a wrong call burns nothing
+			w.mustRedeem(token, call, "right red of "+test.name) // a wrong call burns nothing
 		})
 	}
 }
@@ -171,7 +171,7 @@ func fresh(t testing.TB) Token {
 // wantRefused looks for the one recorded refusal of a redemption.
 func (w *world) wantRefused(reason string) {
 	w.t.Helper()
-	got := read[string](w, `select coalesce(string_agg(detail ->> 'reason', ' '), '') from audit_events where kind = 'confirmation.refused'`)
+	got := read[string](w, `select coalesce(string_agg(detail ->> 'reason', ' '), '') from audit_events where kind = 'confirmation.refused' and id > $1`, w.since)
 	if got != reason {
 		w.t.Errorf("recorded refusals: %q, want %q", got, reason)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,10 +24,13 @@ type candidate struct {
 	Answerable   bool // redeemed, and its outcome is not overdue
 	Epoch        int64
 	HeadEpoch    int64
+	Now          time.Time
+	GatewayLives bool
 	RedemptionID string
 	Instance     string
 	RequestState State
-	Name         string
+	ServerName   string
+	ToolName     string
 	CallDigest   []byte
 	Call         []byte
 	Principal    []byte
@@ -38,14 +43,20 @@ func (c candidate) terms() terms {
 	return terms{quorum: c.Quorum, denyQuorum: c.DenyQuorum, teams: c.TeamIDs}
 }
 
+func (c candidate) head() head {
+	return head{Epoch: c.HeadEpoch, Now: c.Now, ServerName: c.ServerName, GatewayLives: c.GatewayLives}
+}
+
 func (q *Queue) candidate(ctx context.Context, hash tokenHash) (candidate, error) {
 	rows, _ := q.pool.Query(ctx, `
 		select c.id, c.approval_id, c.gateway_id, c.state, c.expires_at <= clock_timestamp() as expired,
 		       coalesce(c.state = 'redeemed' and c.outcome_by > clock_timestamp(), false) as answerable,
 		       c.epoch, h.epoch as head_epoch, coalesce(c.redemption_id, '') as redemption_id, c.instance,
-		       a.state as request_state, a.server_name || ' ' || a.tool_name as name,
+		       a.state as request_state, s.name as server_name, a.tool_name,
+		       clock_timestamp() as now, g.revoked_at is null as gateway_lives,
 		       c.call_digest, a.call, a.principal, a.quorum, a.deny_quorum, a.team_ids
-		from confirmations c join approvals a on a.id = c.approval_id cross join registry_head h
+		from confirmations c join approvals a on a.id = c.approval_id
+		     join servers s on s.id = a.server_id join gateways g on g.id = c.gateway_id cross join registry_head h
 		where c.token_hash = @hash`, pgx.StrictNamedArgs{"hash": hash[:]})
 	c, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[candidate])
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -117,7 +128,7 @@ func answer(why string) error {
 func (a attempt) refused(c candidate, why string) audit.Event {
 	return audit.Event{
 		Kind: "confirmation.refused", Who: a.who,
-		TargetKind: "confirmation", TargetID: c.ID, TargetName: c.Name,
+		TargetKind: "confirmation", TargetID: c.ID, TargetName: strings.TrimSpace(c.ServerName + " " + c.ToolName),
 		Detail: map[string]any{
 			"reason": why, "approval": c.ApprovalID, "redemption": a.id, "instance": a.instance, "digest": a.digest.String(),
 		},

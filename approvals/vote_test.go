@@ -46,6 +46,7 @@ func TestVoteDenies(t *testing.T) {
 
 func TestVoteRefusals(t *testing.T) {
 	t.Parallel()
+	w := newWorld(t)
 	for _, test := range []struct {
 		name string
 		kind problem.Kind
@@ -90,8 +91,7 @@ func TestVoteRefusals(t *testing.T) {
 		{"a reason with NUL", problem.Invalid, "vote_incomplete", func(_ *world, _ *identity.Principal, v *Vote) { v.Reason = "a\x00b" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
+			w.restore(t)
 			r := w.ask(w.call(1))
 			who, v := w.ada, on(r, Approve)
 			test.edit(w, &who, &v)

@@ -43,6 +43,7 @@ type world struct {
 	queue *Queue
 	law   *law
 	key   *seal.Key
+	since int64 // the last audit event before the case that runs
 
 	gateway, other         identity.Principal
 	caller                 policy.Principal
@@ -191,6 +192,22 @@ func (w *world) exec(sql string, args ...any) {
 	if _, err := w.owner.Exec(context.Background(), sql, args...); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
 	}
+}
+
+// restore undoes what the cases of a table do to the world that they share, and forgets what was recorded.
+func (w *world) restore(t testing.TB) {
+	w.t = t
+	w.t.Helper()
+	pool := w.law.pool
+	w.law = newLaw(pool)
+	w.queue.cfg.Evaluate = w.law.evaluate
+	w.exec(`update registry_head set epoch = 1`)
+	w.exec(`update gateways set revoked_at = null`)
+	w.exec(`update people set disabled_at = null, groups = case when id in ('per_tomas', 'per_ada') then '{orders-team}'::text[] else '{}' end`)
+	w.exec(`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace') on conflict do nothing`)
+	w.exec(`update confirmations set state = 'revoked' where state = 'issued'`)
+	w.exec(`update approvals set state = 'closed' where state in ('pending', 'approved')`)
+	w.since = read[int64](w, `select coalesce(max(id), 0) from audit_events`)
 }
 
 // read scans one value.
