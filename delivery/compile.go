@@ -20,7 +20,8 @@ import (
 var compiler = identity.Principal{Kind: identity.System, ID: "delivery", Name: "Policy compiler"}
 
 // lead compiles while this replica leads. It begins with a look at everything, since a new program or configuration
-// may compile the same rules to something else.
+// may compile the same rules to something else. It returns only when ctx ends, with an error, so that a replica which
+// lost its connection campaigns again.
 func (d *Delivery) lead(ctx context.Context) error {
 	wake, stop := d.hub.Subscribe(registry.TopicPolicy)
 	defer stop()
@@ -34,7 +35,7 @@ func (d *Delivery) lead(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-wake:
 		case <-ticker.C:
 			if err := d.registry.Sweep(ctx); err != nil && ctx.Err() == nil {
@@ -43,7 +44,7 @@ func (d *Delivery) lead(ctx context.Context) error {
 		}
 		select { // changes that come together are compiled together
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-time.After(debounce - min(debounce, d.now().Sub(began))):
 		}
 	}

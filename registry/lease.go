@@ -56,8 +56,8 @@ func (r *Registry) LeaseDiscovery(ctx context.Context, who identity.Principal, r
 		case <-wake:
 		case <-patience.C:
 			return client.Job{}, false, nil
-		case <-ctx.Done():
-			return client.Job{}, false, ctx.Err()
+		case <-ctx.Done(): // the gateway went, or this replica is stopping
+			return client.Job{}, false, nil
 		}
 	}
 }
