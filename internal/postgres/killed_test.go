@@ -142,9 +142,7 @@ func TestOrdinaryUserRunsAServer(t *testing.T) {
 	app := startChild(t, binary, data, as)
 	app.ready(t)
 	app.kill()
-	if as != nil {
-		start(t, postgres.Config{DataDir: data, Volatile: true}) // root goes on as the folder's owner
-	}
+	start(t, postgres.Config{DataDir: data, Volatile: true}) // root goes on as the folder's owner
 }
 
 func credentialOf(t *testing.T, name string) *syscall.Credential {
