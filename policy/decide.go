@@ -2,6 +2,7 @@ package policy
 
 import (
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -120,6 +121,7 @@ func (v Verdict) and(w Verdict) Verdict {
 		all := union{approval: v.Approval}
 		all.add(w.Approval, v.Server.Team)
 		v.Approval = all.approval
+		v.Guardrails = slices.Compact(slices.Sorted(slices.Values(slices.Concat(v.Guardrails, w.Guardrails))))
 	}
 	return v
 }
@@ -168,8 +170,10 @@ func (ix *Index) decide(s *server, i int, p *Principal, now time.Time) Verdict {
 		}
 		holds = true
 	}
-	if v.Grant = ix.findGrant(&s.reaches[i], &c, now); v.Grant < 0 {
-		return v
+	if v.Grant = ix.findGrant(s.reaches[i].common, &c, now); v.Grant < 0 {
+		if v.Grant = ix.findGrant(&s.reaches[i].own, &c, now); v.Grant < 0 {
+			return v
+		}
 	}
 	if holds {
 		ix.hold(&v, &c)

@@ -23,7 +23,14 @@ type server struct {
 	prompts   map[string]int
 	resources map[string]int
 	templates []template
-	reaches   []reach
+	reaches   []reaches
+}
+
+// reaches is how to find the grants of a tool: those that reach all of its kind
+// on the server, which are kept once, and the tool's own.
+type reaches struct {
+	common *reach
+	own    reach
 }
 
 // offers returns what s offers of one kind.
@@ -39,8 +46,8 @@ func (s *server) offers(k Kind) map[string]int {
 	return nil
 }
 
-// reach is how to find, among the grants that reach a tool, those that a caller
-// may match, without looking at all of them. A grant that names exact users is
+// reach is how to find, among some grants, those that a caller may match, without
+// looking at all of them. A grant that names exact users is
 // found by these, else one that names exact groups by those, and so on; what is
 // left is open to anybody's try.
 type reach struct {
@@ -98,7 +105,13 @@ func (ix *Index) Document() *Document { return &ix.document }
 func (ix *Index) newServer(s *Server) *server {
 	n := &server{
 		Server: s, tools: map[string]int{}, prompts: map[string]int{}, resources: map[string]int{},
-		reaches: make([]reach, len(s.Tools)),
+		reaches: make([]reaches, len(s.Tools)),
+	}
+	shared := map[Kind]*reach{}
+	commons := commonGrants(s.Tools)
+	for k, grants := range commons {
+		r := ix.newReach(grants)
+		shared[k] = &r
 	}
 	for i := range s.Tools {
 		t := &s.Tools[i]
@@ -108,16 +121,45 @@ func (ix *Index) newServer(s *Server) *server {
 				n.templates = append(n.templates, template{tool: i, pattern: pattern})
 			}
 		}
-		if i > 0 && slices.Equal(t.Grants, s.Tools[i-1].Grants) {
-			n.reaches[i] = n.reaches[i-1]
-		} else {
-			n.reaches[i] = ix.newReach(t.Grants)
-		}
+		n.reaches[i] = reaches{common: shared[t.Kind], own: ix.newReach(without(t.Grants, commons[t.Kind]))}
 	}
 	return n
 }
 
+// commonGrants returns, for each kind, the grants that reach all tools of it.
+func commonGrants(tools []Tool) map[Kind][]int {
+	commons := map[Kind][]int{}
+	for _, t := range tools {
+		if common, ok := commons[t.Kind]; ok {
+			commons[t.Kind] = without(common, without(common, t.Grants))
+		} else {
+			commons[t.Kind] = t.Grants
+		}
+	}
+	return commons
+}
+
+// without returns those of a that are not in b; both ascend.
+func without(a, b []int) []int {
+	var rest []int
+	for _, x := range a {
+		for len(b) > 0 && b[0] < x {
+			b = b[1:]
+		}
+		if len(b) == 0 || b[0] != x {
+			if rest == nil {
+				rest = make([]int, 0, len(a))
+			}
+			rest = append(rest, x)
+		}
+	}
+	return rest
+}
+
 func (ix *Index) newReach(grants []int) reach {
+	if len(grants) == 0 {
+		return reach{}
+	}
 	r := reach{keyed: make([]keyed, 0, len(grants))}
 	for _, g := range grants {
 		keys := ix.grants[g].subject.keys()

@@ -58,6 +58,7 @@ func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracl
 			verdict = v
 		case v.Outcome == policy.Hold && verdict.Outcome == policy.Hold:
 			verdict.Approval = oracleUnion([]policy.Approval{*verdict.Approval, *v.Approval}, s.Team)
+			verdict.Rules = slices.Compact(slices.Sorted(slices.Values(append(verdict.Rules, v.Rules...))))
 		}
 		found = true
 	}
