@@ -108,7 +108,7 @@ func TestExpiryCatchesBareWhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.claimed(w.call(1))
-	w.exec(`update confirmations set expires_at = clock_timestamp() + interval '100 milliseconds'`)
+	w.exec(`update confirmations set expires_at = clock_timestamp() + interval '2 seconds'`)
 	done := w.hold(w.until(`select expires_at from confirmations`), `select from confirmations for update`)
 	tag, err := w.queue.pool.Exec(t.Context(), `
 		update confirmations set state = 'redeemed', redeemed_at = clock_timestamp(), redemption_id = 'red_1'

@@ -2,6 +2,7 @@ package approvals
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -188,7 +189,7 @@ func TestRedeemMalformedTokenCostsNoQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	w := &world{t: t, law: newLaw(pool), key: newKey(t), caller: policy.Principal{Issuer: idp, Subject: "tomas"}}
+	w := &world{t: t, law: newLaw(pool), key: loadKey(t, filepath.Join(t.TempDir(), "key")), caller: policy.Principal{Issuer: idp, Subject: "tomas"}}
 	q := w.queueOn(pool)
 	who := identity.Principal{Kind: identity.Gateway, ID: gateway, GatewayID: gateway}
 	token := []byte(fresh(t))

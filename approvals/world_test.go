@@ -37,13 +37,14 @@ const (
 // world is a database with one server, one destructive tool, two gateways and some people, and the queue of a
 // control plane in front of it.
 type world struct {
-	t     testing.TB
-	db    *pgtest.DB
-	owner *pgxpool.Pool
-	queue *Queue
-	law   *law
-	key   *seal.Key
-	since int64 // the last audit event before the case that runs
+	t       testing.TB
+	db      *pgtest.DB
+	owner   *pgxpool.Pool
+	queue   *Queue
+	law     *law
+	key     *seal.Key
+	keyFile string
+	since   int64 // the last audit event before the case that runs
 
 	gateway, other         identity.Principal
 	caller                 policy.Principal
@@ -61,7 +62,8 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 
 func newWorldOn(t testing.TB, owner, runtime *pgxpool.Pool, change ...func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, owner: owner, law: newLaw(runtime), key: newKey(t)}
+	w := &world{t: t, owner: owner, law: newLaw(runtime), keyFile: filepath.Join(t.TempDir(), "key")}
+	w.key = loadKey(t, w.keyFile)
 	w.queue = w.queueOn(runtime, change...)
 	w.gateway = identity.Principal{Kind: identity.Gateway, ID: gateway, Name: "edge", GatewayID: gateway}
 	w.other = identity.Principal{Kind: identity.Gateway, ID: another, Name: "other", GatewayID: another}
@@ -79,9 +81,9 @@ func (w *world) queueOn(pool *pgxpool.Pool, change ...func(*Config)) *Queue {
 	return New(pool, postgres.NewHub(pool, slog.New(slog.DiscardHandler)), cfg)
 }
 
-func newKey(t testing.TB) *seal.Key {
+func loadKey(t testing.TB, file string) *seal.Key {
 	t.Helper()
-	key, err := seal.LoadOrCreate(filepath.Join(t.TempDir(), "key"))
+	key, err := seal.LoadOrCreate(file)
 	if err != nil {
 		t.Fatal(err)
 	}
