@@ -41,7 +41,7 @@ type Config struct {
 // Issuer is an identity provider whose tokens callers may present.
 type Issuer struct {
 	Issuer     string   `yaml:"issuer"`
-	Algorithms []string `yaml:"algorithms"`
+	Algorithms []string `yaml:"algorithms"` // none: RS256, ES256 and EdDSA
 }
 
 // Command is a stdio server that this gateway may start. Nothing of the gateway's environment reaches it but
@@ -104,17 +104,11 @@ func (c Config) Validate() error {
 	require(c.MaxProcesses >= 0, "max_processes must not be negative")
 	for _, i := range c.Issuers {
 		require(absolute(i.Issuer), "issuer %q must be an http or https URL", i.Issuer)
-		require(len(i.Algorithms) > 0, "issuer %q needs algorithms", i.Issuer)
 		for _, a := range i.Algorithms {
 			require(slices.Contains(algorithms, a), "issuer %q: algorithm %q is not one of %s", i.Issuer, a, strings.Join(algorithms, ", "))
 		}
 	}
-	for name, cmd := range c.Commands {
-		require(len(cmd.Argv) > 0 && cmd.Argv[0] != "", "command %q needs argv", name)
-		for _, v := range cmd.Env {
-			require(v != "" && !strings.ContainsAny(v, "=\x00"), "command %q: env lists names of variables, without values", name)
-		}
-	}
+	errs = append(errs, validateCommands(c.Commands))
 	for server, u := range c.Upstreams {
 		for header, source := range u.Headers {
 			require(strings.HasPrefix(source, "env:") || strings.HasPrefix(source, "file:"),
@@ -123,6 +117,38 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func validateCommands(commands map[string]Command) error {
+	var errs []error
+	for name, cmd := range commands {
+		if len(cmd.Argv) == 0 || cmd.Argv[0] == "" {
+			errs = append(errs, fmt.Errorf("command %q needs argv", name))
+		}
+		for _, v := range cmd.Env {
+			if v == "" || strings.ContainsAny(v, "=\x00") {
+				errs = append(errs, fmt.Errorf("command %q: env lists names of variables, without values", name))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// LoadCommands reads a YAML file that holds only the commands of a configuration, by name, as strictly as
+// LoadConfig.
+func LoadCommands(path string) (map[string]Command, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading commands: %w", err)
+	}
+	commands := map[string]Command{}
+	if err := yaml.UnmarshalWithOptions(data, &commands, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("reading commands %s: %w", path, err)
+	}
+	if err := validateCommands(commands); err != nil {
+		return nil, fmt.Errorf("reading commands %s: %w", path, err)
+	}
+	return commands, nil
 }
 
 func absolute(raw string) bool {

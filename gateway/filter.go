@@ -92,7 +92,7 @@ func (x *exchange) filterLists(members []canonical.Member) (filtered bool) {
 		if err != nil {
 			elements = nil
 		}
-		kept := x.filterList(list.kind, list.key, elements)
+		kept := x.filterList(members[i].Key, list.kind, list.key, elements)
 		members[i].Value = canonical.AppendArray(nil, kept)
 	}
 	for i := range members {
@@ -105,7 +105,7 @@ func (x *exchange) filterLists(members []canonical.Member) (filtered bool) {
 
 // filterList keeps the definitions that are pinned, exactly, and that the caller may use. Their bytes are not
 // touched. A pinned name with another definition is drift, seen in passing.
-func (x *exchange) filterList(kind policy.Kind, key string, elements []json.RawMessage) []json.RawMessage {
+func (x *exchange) filterList(member string, kind policy.Kind, key string, elements []json.RawMessage) []json.RawMessage {
 	snapshot, err := x.g.feed.Current()
 	if err != nil {
 		return nil
@@ -125,7 +125,7 @@ func (x *exchange) filterList(kind policy.Kind, key string, elements []json.RawM
 		}
 		digest, err := client.DefinitionDigest(raw)
 		if err != nil || digest != v.Tool.Definition || names[name] {
-			x.g.watch.drifted(v.Server, v.Tool)
+			x.g.watch.drifted(v.Server, v.Tool, member, slices.Clone(raw))
 			kept = slices.DeleteFunc(kept, func(k json.RawMessage) bool { n, _ := definitionName(k, key); return n == name })
 			names[name] = true
 			continue

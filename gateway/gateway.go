@@ -17,24 +17,25 @@ import (
 
 // Gateway is one instance of the enforcement point.
 type Gateway struct {
-	cfg      Config
-	client   *client.Client
-	feed     *client.Feed
-	records  *client.Recorder
-	log      *slog.Logger
-	now      func() time.Time
-	verifier *verifier
-	sessions *sessions
-	schemas  *schemas
-	watch    *watcher
-	held     *heldCalls
-	stdio    *stdioPool
-	dialer   *dialer
-	upstream *http.Client // for our own requests to upstreams; follows no redirect
-	proxy    *httputil.ReverseProxy
-	own      *http.Client    // for identity providers
-	ctx      context.Context //nolint:containedctx // the life of the gateway, which processes and reports outlast no request by
-	stop     context.CancelFunc
+	cfg        Config
+	client     *client.Client
+	feed       *client.Feed
+	records    *client.Recorder
+	log        *slog.Logger
+	now        func() time.Time
+	verifier   *verifier
+	sessions   *sessions
+	schemas    *schemas
+	watch      *watcher
+	held       *heldCalls
+	stdio      *stdioPool
+	background background
+	dialer     *dialer
+	upstream   *http.Client // for our own requests to upstreams; follows no redirect
+	proxy      *httputil.ReverseProxy
+	own        *http.Client    // for identity providers
+	ctx        context.Context //nolint:containedctx // the life of the gateway, which processes and reports outlast no request by
+	stop       context.CancelFunc
 }
 
 // New makes a gateway from its configuration. It opens the state directory and starts from the last known good
@@ -125,8 +126,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	err := group.Wait()
 	g.stop()
 	g.stdio.closeAll()
-	g.held.wait()
-	g.watch.wait()
+	g.background.close()
 	g.upstream.CloseIdleConnections()
 	g.own.CloseIdleConnections()
 	if errors.Is(err, context.Canceled) {

@@ -22,8 +22,6 @@ type heldCalls struct {
 	seal sealer
 	now  func() time.Time
 
-	reports sync.WaitGroup
-
 	mu      sync.Mutex
 	told    map[canonical.Digest]toldHeld      // calls whose caller was told that they are held
 	running map[canonical.Digest]chan struct{} // calls that are being asked for or executed now
@@ -98,9 +96,6 @@ func (h *heldCalls) recall(digest canonical.Digest) (approval string) {
 	delete(h.told, digest)
 	return approval
 }
-
-// wait returns when all outcomes were reported, or given up.
-func (h *heldCalls) wait() { h.reports.Wait() }
 
 // hold asks people. When they have approved this very call, it is executed now, once; otherwise the caller is
 // told where they decide.

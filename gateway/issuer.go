@@ -37,7 +37,13 @@ type issuer struct {
 
 var errIssuerUnreachable = errors.New("the keys of the token's issuer cannot be fetched now")
 
+// defaultAlgorithms are those of nearly every provider.
+var defaultAlgorithms = []string{"RS256", "ES256", "EdDSA"}
+
 func newIssuer(cfg Issuer, hc *http.Client, now func() time.Time) *issuer {
+	if len(cfg.Algorithms) == 0 {
+		cfg.Algorithms = defaultAlgorithms
+	}
 	return &issuer{name: cfg.Issuer, algorithms: cfg.Algorithms, http: hc, now: now}
 }
 

@@ -38,7 +38,7 @@ func (a *attempt) ended(x *exchange, status client.OutcomeStatus, why string) {
 			a.note(err)
 			return
 		}
-		a.g.held.reports.Go(func() { a.keepReporting(o) })
+		a.g.background.run(func() { a.keepReporting(o) })
 	})
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -29,9 +30,8 @@ const (
 // A tool that was once seen to differ from its pin stays held here until the policy says that it is held, or
 // pins something else: a server that changes back for a moment gains nothing.
 type watcher struct {
-	g       *Gateway
-	running sync.WaitGroup
-	slots   chan struct{}
+	g     *Gateway
+	slots chan struct{}
 
 	mu      sync.Mutex
 	servers map[endpointKey]*watched
@@ -78,7 +78,7 @@ func (w *watcher) check(ctx context.Context, s *policy.Server, t *policy.Tool) (
 	}
 	if digest, ok := seen[use{t.Kind, t.Name}]; !ok || digest != t.Definition {
 		if ok {
-			w.drifted(s, t)
+			w.hold(s, t)
 		}
 		return policy.ReasonDrifted, driftText(t.Kind)
 	}
@@ -131,7 +131,10 @@ func (w *watcher) look(s *policy.Server, e *watched) <-chan struct{} {
 	}
 	done := make(chan struct{})
 	e.looking, e.wanted = done, false
-	w.running.Go(func() { w.observe(s, e, done) })
+	if !w.g.background.run(func() { w.observe(s, e, done) }) {
+		e.looking, e.err = nil, context.Canceled
+		close(done)
+	}
 	return done
 }
 
@@ -175,21 +178,17 @@ func (w *watcher) compare(s *policy.Server, seen map[use]canonical.Digest) {
 	for i := range s.Tools {
 		t := &s.Tools[i]
 		if digest, ok := seen[use{t.Kind, t.Name}]; ok && digest != t.Definition {
-			w.drifted(s, t)
+			w.hold(s, t)
 		}
 	}
 }
 
 // report tells the control plane. What it does not take is sent again after the next look.
 func (w *watcher) report(s *policy.Server, e *watched, offer client.Offer, seen map[use]canonical.Digest) {
-	ctx, cancel := context.WithTimeout(w.g.ctx, time.Minute)
-	defer cancel()
-	_, err := w.g.client.Observe(ctx, client.Observation{
+	if !w.send(client.Observation{
 		ServerID: s.ID, EndpointDigest: s.Endpoint.Digest,
 		Tools: offer.Tools, Prompts: offer.Prompts, Resources: offer.Resources, ResourceTemplates: offer.ResourceTemplates,
-	})
-	if err != nil {
-		w.g.log.Warn("an observation was not reported", slog.String("server", s.Name), slog.Any("error", err))
+	}) {
 		return
 	}
 	w.mu.Lock()
@@ -197,33 +196,62 @@ func (w *watcher) report(s *policy.Server, e *watched, offer client.Offer, seen 
 	e.reported = fingerprint(seen)
 }
 
+func (w *watcher) send(o client.Observation) (taken bool) {
+	ctx, cancel := context.WithTimeout(w.g.ctx, time.Minute)
+	defer cancel()
+	if _, err := w.g.client.Observe(ctx, o); err != nil {
+		w.g.log.Warn("an observation was not reported", slog.String("server_id", o.ServerID), slog.Any("error", err))
+		return false
+	}
+	return true
+}
+
 // distrust makes the next call wait for a new look at the server, and starts it.
 func (w *watcher) distrust(s *policy.Server) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := w.entry(s)
-	if e.looking != nil {
-		e.wanted = true // what goes on may have begun before the change
-		return
+	e.wanted = true // a look that goes on may have begun before the change
+	if e.looking == nil && w.g.now().Sub(e.at) >= distrustRate {
+		w.look(s, e)
 	}
-	if w.g.now().Sub(e.at) < distrustRate {
-		e.wanted = true
-		return
-	}
-	w.look(s, e)
 }
 
-// drifted holds a tool here, at once.
-func (w *watcher) drifted(s *policy.Server, t *policy.Tool) {
+// drifted is for a difference that was seen in passing, in the list that has this member: the tool is held here
+// at once, and the control plane shown what was seen, even if the server changes back before anybody looks.
+func (w *watcher) drifted(s *policy.Server, t *policy.Tool, member string, raw json.RawMessage) {
+	if !w.hold(s, t) {
+		return
+	}
+	o := client.Observation{
+		ServerID: s.ID, EndpointDigest: s.Endpoint.Digest, Partial: true,
+		Tools: []json.RawMessage{}, Prompts: []json.RawMessage{}, Resources: []json.RawMessage{}, ResourceTemplates: []json.RawMessage{},
+	}
+	switch member {
+	case "tools":
+		o.Tools = append(o.Tools, raw)
+	case "prompts":
+		o.Prompts = append(o.Prompts, raw)
+	case "resources":
+		o.Resources = append(o.Resources, raw)
+	case "resourceTemplates":
+		o.ResourceTemplates = append(o.ResourceTemplates, raw)
+	}
+	w.g.background.run(func() { w.send(o) })
+	w.distrust(s)
+}
+
+// hold holds a tool here. It reports whether that is new.
+func (w *watcher) hold(s *policy.Server, t *policy.Tool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := heldKey{keyOf(s), use{t.Kind, t.Name}}
 	if w.held[key] == t.Definition {
-		return
+		return false
 	}
 	w.held[key] = t.Definition
-	w.entry(s).wanted = true
 	w.g.log.Warn("a definition differs from what is pinned: held", slog.String("server", s.Name), slog.String("kind", string(t.Kind)), slog.String("name", clip(t.Name, 128)))
+	return true
 }
 
 func (w *watcher) isHeld(s *policy.Server, t *policy.Tool) bool {
@@ -312,6 +340,3 @@ func (w *watcher) release(servers []policy.Server) {
 		}
 	}
 }
-
-// wait returns when no look goes on.
-func (w *watcher) wait() { w.running.Wait() }

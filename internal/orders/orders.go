@@ -50,11 +50,11 @@ func newShop() *shop {
 	return &shop{
 		executions: map[string]int{},
 		orders: []Order{
-			{ID: "ord-1001", Customer: "Ada Lovelace", Item: "Difference gears, brass", Cents: 12900, Status: Open},
-			{ID: "ord-1002", Customer: "Grace Hopper", Item: "Nanosecond, copper wire", Cents: 1180, Status: Shipped},
-			{ID: "ord-1003", Customer: "Edsger Dijkstra", Item: "Shortest path, framed", Cents: 5600, Status: Open},
-			{ID: "ord-1004", Customer: "Radia Perlman", Item: "Spanning tree, potted", Cents: 3450, Status: Cancelled},
-			{ID: "ord-1005", Customer: "Barbara Liskov", Item: "Substitute part", Cents: 7700, Status: Open},
+			{ID: "o-1001", Customer: "Ada Lovelace", Item: "Difference gears, brass", Cents: 12900, Status: Open},
+			{ID: "o-1002", Customer: "Grace Hopper", Item: "Nanosecond, copper wire", Cents: 1180, Status: Shipped},
+			{ID: "o-1003", Customer: "Edsger Dijkstra", Item: "Shortest path, framed", Cents: 5600, Status: Open},
+			{ID: "o-1004", Customer: "Radia Perlman", Item: "Spanning tree, potted", Cents: 3450, Status: Cancelled},
+			{ID: "o-1005", Customer: "Barbara Liskov", Item: "Substitute part", Cents: 7700, Status: Open},
 		},
 	}
 }

@@ -52,7 +52,7 @@ func TestShopInBothEras(t *testing.T) {
 			if diff := cmp.Diff([]string{"delete_orders", "list_orders", "update_order"}, names); diff != "" {
 				t.Errorf("tools (-want +got):\n%s", diff)
 			}
-			call := &mcp.CallToolParams{Name: "delete_orders", Arguments: map[string]any{"ids": []string{"ord-1001", "ord-1003"}}}
+			call := &mcp.CallToolParams{Name: "delete_orders", Arguments: map[string]any{"ids": []string{"o-1001", "o-1003"}}}
 			res, err := session.CallTool(t.Context(), call)
 			if err != nil || res.IsError {
 				t.Fatalf("deleting: %v %+v", err, res)
@@ -70,10 +70,10 @@ func TestShopInBothEras(t *testing.T) {
 func TestPromptAndResources(t *testing.T) {
 	t.Parallel()
 	_, session := connect(t, "2025-11-25")
-	if _, err := session.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "summarise_order", Arguments: map[string]string{"id": "ord-1002"}}); err != nil {
+	if _, err := session.GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "summarise_order", Arguments: map[string]string{"id": "o-1002"}}); err != nil {
 		t.Errorf("prompt: %v", err)
 	}
-	for _, uri := range []string{"orders://all", "orders://order/ord-1002"} {
+	for _, uri := range []string{"orders://all", "orders://order/o-1002"} {
 		if res, err := session.ReadResource(t.Context(), &mcp.ReadResourceParams{URI: uri}); err != nil || len(res.Contents) != 1 {
 			t.Errorf("reading %s: %v", uri, err)
 		}

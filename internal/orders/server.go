@@ -67,7 +67,7 @@ func (s *Server) addPrompt() {
 		Name:        "summarise_order",
 		Title:       "Summarise an order",
 		Description: "Write a short summary of one order for its customer.",
-		Arguments:   []*mcp.PromptArgument{{Name: "id", Description: "Id of the order, such as ord-1001.", Required: true}},
+		Arguments:   []*mcp.PromptArgument{{Name: "id", Description: "Id of the order, such as o-1001.", Required: true}},
 	}, func(_ context.Context, r *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
 		o, err := s.shop.find(r.Params.Arguments["id"])
 		if err != nil {

@@ -25,7 +25,7 @@ const ordersSchema = `{
 const updateSchema = `{
   "type": "object", "additionalProperties": false, "required": ["id"],
   "properties": {
-    "id": {"type": "string", "pattern": "^ord-[0-9]{4}$", "description": "Id of the order, such as ord-1001."},
+    "id": {"type": "string", "pattern": "^o-[0-9]{4}$", "description": "Id of the order, such as o-1001."},
     "status": {"type": "string", "enum": ["open", "shipped", "cancelled"], "description": "The new status."},
     "note": {"type": "string", "maxLength": 500, "description": "A note for the packers."}
   }
@@ -36,7 +36,7 @@ const deleteSchema = `{
   "properties": {
     "ids": {
       "type": "array", "minItems": 1, "maxItems": 100, "uniqueItems": true,
-      "items": {"type": "string", "pattern": "^ord-[0-9]{4}$"}, "description": "Ids of the orders to delete."
+      "items": {"type": "string", "pattern": "^o-[0-9]{4}$"}, "description": "Ids of the orders to delete."
     },
     "reason": {"type": "string", "maxLength": 500, "description": "Why they are deleted."}
   }

@@ -1,0 +1,303 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"countersign/canonical"
+	"countersign/client"
+	"countersign/internal/orders"
+	"countersign/policy"
+)
+
+const resourceURL = "http://gateway.test"
+
+// stand is a gateway between everything it needs, on loopback.
+type stand struct {
+	t       *testing.T
+	plane   *plane
+	idp     *idp
+	shop    *orders.Server
+	up      *httptest.Server
+	gateway *Gateway
+	front   *httptest.Server
+	source  policy.Source
+}
+
+// newStand starts a gateway in front of the orders sample. change may adapt the configuration. The policy that
+// it serves is published by the caller, or by open.
+func newStand(t *testing.T, change func(*Config)) *stand {
+	t.Helper()
+	s := &stand{t: t, plane: newPlane(t), idp: newIDP(t), shop: orders.New()}
+	s.up = httptest.NewServer(s.shop.Handler())
+	t.Cleanup(func() {
+		s.shop.Close()
+		s.up.CloseClientConnections()
+		s.up.Close()
+	})
+	cfg := Config{
+		ControlPlane: s.plane.server.URL, ClientID: "cli_1", Listen: "127.0.0.1:0", Resource: resourceURL, StateDir: t.TempDir(),
+		Issuers: []Issuer{{Issuer: s.idp.server.URL, Algorithms: []string{"ES256"}}}, AllowPrivateUpstreams: true, Instance: "i1",
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c, err := client.New(client.Config{ControlPlane: cfg.ControlPlane, ClientID: cfg.ClientID, ClientSecret: "secret", Instance: "i1", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if s.gateway, err = New(ctx, cfg, c, log); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	s.front = httptest.NewServer(s.gateway.Handler())
+	s.source = policy.Source{Issuer: "https://control.test", Audience: "aud_test", Epoch: 1, Generation: 1, MaxStaleSeconds: 300}
+	done := make(chan error, 1)
+	go func() { done <- s.gateway.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("running: %v", err)
+		}
+		s.front.CloseClientConnections()
+		s.front.Close()
+		c.Close()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	})
+	return s
+}
+
+// testLog writes to the log of a test that still runs.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	if l.t.Context().Err() == nil {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
+
+// open publishes a policy: everything that the upstream offers now is pinned, everyone may use it, and what is
+// destructive needs an approval.
+func (s *stand) open() *stand {
+	s.t.Helper()
+	s.source.Servers = []policy.Server{s.pinned(s.endpoint())}
+	s.source.Grants = []policy.SourceGrant{{
+		Grant:    policy.Grant{ID: "grt_1", Name: "all", Subject: policy.Subject{Everyone: true}},
+		Resource: policy.Resource{Servers: []string{"*"}, Kinds: []policy.Kind{"tool", "prompt", "resource"}},
+	}}
+	s.source.Guardrails = []policy.SourceGuardrail{{
+		Guardrail: policy.Guardrail{ID: "grd_1", Name: "destructive", Subject: policy.Subject{Everyone: true},
+			Effect: policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}}},
+		Resource: policy.Resource{Servers: []string{"*"}, Risks: []policy.Risk{policy.Destructive}},
+	}}
+	return s.publish()
+}
+
+// publish gives out the next revision of the source and waits until the gateway runs it.
+func (s *stand) publish() *stand {
+	s.t.Helper()
+	s.source.Generation++
+	s.plane.publish(s.source)
+	s.eventually("the policy to be active", func() bool {
+		snapshot, err := s.gateway.feed.Current()
+		return err == nil && snapshot.Revision == s.source.Generation
+	})
+	return s
+}
+
+func (s *stand) eventually(what string, ok func() bool) {
+	s.t.Helper()
+	for range 1000 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	s.t.Fatalf("waited in vain for %s", what)
+}
+
+func (s *stand) endpoint() policy.Endpoint {
+	return policy.Endpoint{Transport: policy.StreamableHTTP, URL: s.up.URL, Digest: canonical.Sum("test", []byte(s.up.URL))}
+}
+
+// pinned makes a server of what its endpoint offers now.
+func (s *stand) pinned(e policy.Endpoint) policy.Server {
+	s.t.Helper()
+	offer, err := s.gateway.readOffer(s.t.Context(), orders.Name, e, nil)
+	if err != nil {
+		s.t.Fatalf("reading offer: %v", err)
+	}
+	server := policy.Server{ID: "srv_1", Name: orders.Name, State: policy.Active, Team: "tem_1", Endpoint: e}
+	add := func(kind policy.Kind, key string, raws []json.RawMessage) {
+		for _, raw := range raws {
+			name, _ := definitionName(raw, key)
+			digest, err := client.DefinitionDigest(raw)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			var d struct {
+				Input       json.RawMessage `json:"inputSchema"`
+				Output      json.RawMessage `json:"outputSchema"`
+				Annotations struct {
+					ReadOnly    bool  `json:"readOnlyHint"`
+					Destructive *bool `json:"destructiveHint"`
+				} `json:"annotations"`
+			}
+			if err := json.Unmarshal(raw, &d); err != nil {
+				s.t.Fatal(err)
+			}
+			risk := policy.Destructive
+			if d.Annotations.ReadOnly || kind != policy.KindTool {
+				risk = policy.ReadOnly
+			} else if d.Annotations.Destructive != nil && !*d.Annotations.Destructive {
+				risk = policy.Write
+			}
+			server.Tools = append(server.Tools, policy.Tool{
+				ID: "tol_" + string(kind) + "_" + name, Kind: kind, Name: name, Definition: digest, Risk: risk,
+				InputSchema: compact(d.Input), HasOutputSchema: d.Output != nil,
+			})
+		}
+	}
+	add(policy.KindTool, "name", offer.Tools)
+	add(policy.KindPrompt, "name", offer.Prompts)
+	add(policy.KindResource, "uri", offer.Resources)
+	add(policy.KindResource, "uriTemplate", offer.ResourceTemplates)
+	return server
+}
+
+func compact(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return nil
+	}
+	var out bytes.Buffer
+	_ = json.Compact(&out, raw)
+	return out.Bytes()
+}
+
+func (s *stand) url() string { return s.front.URL + "/mcp/" + orders.Name }
+
+// connect is an MCP client that we did not write, signed in as subject.
+func (s *stand) connect(subject, version string, options *mcp.ClientOptions) *mcp.ClientSession {
+	s.t.Helper()
+	c := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, options)
+	transport := &http.Transport{}
+	session, err := c.Connect(s.t.Context(), &mcp.StreamableClientTransport{
+		Endpoint: s.url(), MaxRetries: -1,
+		HTTPClient: &http.Client{Transport: bearerTransport{s.idp.token(subject), transport}},
+	}, &mcp.ClientSessionOptions{ProtocolVersion: version})
+	if err != nil {
+		s.t.Fatalf("connecting: %v", err)
+	}
+	s.t.Cleanup(func() {
+		_ = session.Close()
+		transport.CloseIdleConnections()
+	})
+	return session
+}
+
+type bearerTransport struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(r)
+}
+
+// reply is what a raw request got.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	result json.RawMessage
+	code   int
+	text   string // of the error
+	data   json.RawMessage
+}
+
+// post sends raw bytes as a caller with a good token; header changes the request.
+func (s *stand) post(body string, header http.Header) reply {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url(), strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.idp.token("ada"))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	return s.do(req)
+}
+
+func (s *stand) do(req *http.Request) reply {
+	s.t.Helper()
+	res, err := s.front.Client().Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := reply{status: res.StatusCode, header: res.Header, body: string(raw)}
+	text := r.body
+	if i := strings.LastIndex(text, "data: {"); i >= 0 {
+		text = strings.TrimSpace(text[i+len("data: "):])
+	}
+	var m struct {
+		Result json.RawMessage `json:"result"`
+		Error  struct {
+			Code    int             `json:"code"`
+			Message string          `json:"message"`
+			Data    json.RawMessage `json:"data"`
+		} `json:"error"`
+	}
+	if json.Unmarshal([]byte(text), &m) == nil {
+		r.result, r.code, r.text, r.data = m.Result, m.Error.Code, m.Error.Message, m.Error.Data
+	}
+	return r
+}
+
+func (s *stand) get(path string) reply {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.front.URL+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.do(req)
+}
+
+const modernMeta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
+
+func modernHeader(method, name string) http.Header {
+	h := http.Header{headerVersion: {"2026-07-28"}, headerMethod: {method}}
+	if name != "" {
+		h.Set(headerName, name)
+	}
+	return h
+}
+
+// modernCall calls a tool by the stateless protocol.
+func (s *stand) modernCall(tool, arguments string) reply {
+	s.t.Helper()
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":` + arguments + `,` + modernMeta + `}}`
+	return s.post(body, modernHeader("tools/call", tool))
+}

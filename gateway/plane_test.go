@@ -1,0 +1,368 @@
+package gateway
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"countersign/client"
+	"countersign/policy"
+)
+
+// plane speaks the wire format of a control plane, and keeps the promises that a gateway relies on: one policy,
+// one approval for each call, one redemption for each confirmation.
+type plane struct {
+	t      *testing.T
+	server *httptest.Server
+	key    ed25519.PrivateKey
+
+	mu           sync.Mutex
+	jws          string
+	etag         string
+	changed      chan struct{}
+	down         bool
+	revoked      bool
+	approvals    map[string]*planeApproval
+	observations []client.Observation
+	outcomes     []client.Outcome
+	calls        []client.CallRecord
+	jobs         chan client.Job
+	finished     chan finishedJob
+	cancel       bool
+	progress     []client.Step
+	asks         int
+	loseRedeem   int // so many answers to redemptions are lost after they took effect
+}
+
+type planeApproval struct {
+	client.Approval
+
+	ask      client.Ask
+	token    string
+	redeemed string
+}
+
+type finishedJob struct {
+	offer   client.Offer
+	failure client.Failure
+	failed  bool
+}
+
+const gatewayID = "gtw_test"
+
+func newPlane(t *testing.T) *plane {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &plane{
+		t: t, key: key, changed: make(chan struct{}), approvals: map[string]*planeApproval{},
+		jobs: make(chan client.Job, 8), finished: make(chan finishedJob, 8),
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /oauth/token", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, 200, client.TokenReply{AccessToken: "plane-token", TokenType: "Bearer", ExpiresIn: 300})
+	})
+	mux.HandleFunc("GET /v1/policy", p.getPolicy)
+	mux.HandleFunc("GET /v1/keys", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, 200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: "k1", Algorithm: "EdDSA", Use: "sig"}}})
+	})
+	mux.HandleFunc("PUT /v1/gateways/self/status", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, 200, client.StatusReply{GatewayID: gatewayID, Name: "test", AudienceID: "aud_test"})
+	})
+	mux.HandleFunc("POST /v1/discoveries/lease", p.lease)
+	mux.HandleFunc("POST /v1/discoveries/{id}/{what}", p.discovery)
+	mux.HandleFunc("POST /v1/observations", p.observe)
+	mux.HandleFunc("POST /v1/approvals", p.ask)
+	mux.HandleFunc("GET /v1/approvals/{id}", p.approval)
+	mux.HandleFunc("POST /v1/approvals/{id}/token", p.claim)
+	mux.HandleFunc("POST /v1/approvals/{id}/cancel", p.cancelApproval)
+	mux.HandleFunc("POST /v1/confirmations/redeem", p.redeem)
+	mux.HandleFunc("POST /v1/confirmations/{id}/outcome", p.outcome)
+	mux.HandleFunc("POST /v1/calls", p.record)
+	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		down, revoked := p.down, p.revoked
+		p.mu.Unlock()
+		switch {
+		case down:
+			problemReply(w, 503, "down")
+		case revoked && r.URL.Path != "/oauth/token":
+			problemReply(w, 403, client.CodeRevoked)
+		default:
+			mux.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func problemReply(w http.ResponseWriter, status int, code string) {
+	body, _ := json.Marshal(client.ProblemReply{Type: "urn:countersign:problem:" + code, Status: status, Code: code, Detail: "Test."})
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// publish compiles a policy and wakes whoever waits for one.
+func (p *plane) publish(src policy.Source) {
+	p.t.Helper()
+	document, _, err := policy.Compile(src, time.Now())
+	if err != nil {
+		p.t.Fatalf("compiling: %v", err)
+	}
+	raw, err := document.Marshal()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	signed, err := policy.Sign(raw, p.key, "k1")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.jws, p.etag = signed.JWS, policy.ETag(document.Epoch, document.Revision, document.ContentDigest(), "jose")
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func (p *plane) getPolicy(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	jws, etag, changed := p.jws, p.etag, p.changed
+	p.mu.Unlock()
+	if r.Header.Get("If-None-Match") == etag {
+		select {
+		case <-changed:
+		case <-time.After(2 * time.Second):
+		case <-r.Context().Done():
+			return
+		}
+		p.mu.Lock()
+		jws, etag = p.jws, p.etag
+		p.mu.Unlock()
+	}
+	w.Header().Set("ETag", etag)
+	w.Header().Set("Policy-Lease", "300")
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", client.TypeJOSE)
+	_, _ = w.Write([]byte(jws))
+}
+
+func (p *plane) lease(w http.ResponseWriter, r *http.Request) {
+	select {
+	case job := <-p.jobs:
+		writeJSON(w, 200, job)
+	case <-time.After(2 * time.Second):
+		w.WriteHeader(http.StatusNoContent)
+	case <-r.Context().Done():
+	}
+}
+
+func readBody[T any](p *plane, r *http.Request) T {
+	var v T
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		p.t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
+	}
+	return v
+}
+
+func (p *plane) discovery(w http.ResponseWriter, r *http.Request) {
+	switch r.PathValue("what") {
+	case "progress":
+		steps := readBody[client.Progress](p, r).Steps
+		p.mu.Lock()
+		p.progress = steps
+		cancelled := p.cancel
+		p.mu.Unlock()
+		writeJSON(w, 200, client.ProgressReply{Cancelled: cancelled})
+	case "result":
+		p.finished <- finishedJob{offer: readBody[client.Offer](p, r)}
+		w.WriteHeader(http.StatusNoContent)
+	case "failure":
+		p.finished <- finishedJob{failure: readBody[client.Failure](p, r), failed: true}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (p *plane) observe(w http.ResponseWriter, r *http.Request) {
+	o := readBody[client.Observation](p, r)
+	p.mu.Lock()
+	p.observations = append(p.observations, o)
+	p.mu.Unlock()
+	writeJSON(w, 200, client.ObservationReply{Held: []client.HeldTool{}})
+}
+
+func (p *plane) ask(w http.ResponseWriter, r *http.Request) {
+	in := readBody[client.Ask](p, r)
+	digest, _, err := in.Call.Digest()
+	if err != nil || digest != in.CallDigest {
+		problemReply(w, 409, client.CodeMismatch)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asks++
+	for _, a := range p.approvals {
+		if a.CallDigest == digest && (a.State == client.ApprovalPending || a.State == client.ApprovalApproved) {
+			writeJSON(w, 200, a.Approval)
+			return
+		}
+	}
+	id := "apr_" + strconv.Itoa(len(p.approvals)+1)
+	a := &planeApproval{ask: in, Approval: client.Approval{
+		ID: id, State: client.ApprovalPending, URL: p.server.URL + "/approvals/" + id, CallDigest: digest, ExpiresIn: 900,
+	}}
+	p.approvals[id] = a
+	writeJSON(w, 201, a.Approval)
+}
+
+func (p *plane) approval(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	a := p.approvals[r.PathValue("id")]
+	p.mu.Unlock()
+	if a == nil {
+		problemReply(w, 404, "not_found")
+		return
+	}
+	wait, _ := strconv.Atoi(r.URL.Query().Get("wait"))
+	for range wait * 50 {
+		p.mu.Lock()
+		pending := a.State == client.ApprovalPending
+		p.mu.Unlock()
+		if !pending || r.Context().Err() != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	writeJSON(w, 200, a.Approval)
+}
+
+// decide is a person's vote.
+func (p *plane) decide(id string, state client.ApprovalState, reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.approvals[id].State, p.approvals[id].Reason = state, reason
+}
+
+func (p *plane) claim(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.approvals[r.PathValue("id")]
+	if a == nil || a.State != client.ApprovalApproved || a.redeemed != "" {
+		problemReply(w, 409, "not_claimable")
+		return
+	}
+	a.token = newID("cst")
+	writeJSON(w, 200, client.Claim{Token: a.token, ExpiresIn: 60})
+}
+
+func (p *plane) cancelApproval(w http.ResponseWriter, r *http.Request) {
+	p.decide(r.PathValue("id"), client.ApprovalCancelled, "")
+	p.approval(w, r)
+}
+
+func (p *plane) redeem(w http.ResponseWriter, r *http.Request) {
+	in := readBody[client.Redeem](p, r)
+	digest, _, err := in.Call.Digest()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.approvals {
+		if a.token == "" || a.token != in.Token {
+			continue
+		}
+		switch {
+		case err != nil || digest != a.CallDigest:
+			problemReply(w, 409, client.CodeMismatch)
+		case a.redeemed == in.RedemptionID:
+			writeJSON(w, 200, client.Redemption{Replayed: true, ApprovalID: a.ID})
+		case a.redeemed != "":
+			problemReply(w, 410, "redeemed")
+		default:
+			a.redeemed = in.RedemptionID
+			if p.loseRedeem > 0 {
+				p.loseRedeem--
+				panic(http.ErrAbortHandler)
+			}
+			writeJSON(w, 200, client.Redemption{ApprovalID: a.ID})
+		}
+		return
+	}
+	problemReply(w, 403, "unknown_token")
+}
+
+func (p *plane) outcome(w http.ResponseWriter, r *http.Request) {
+	o := readBody[client.Outcome](p, r)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.approvals {
+		if a.redeemed == r.PathValue("id") {
+			a.State = client.ApprovalClosed
+			p.outcomes = append(p.outcomes, o)
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+	}
+	problemReply(w, 404, "not_found")
+}
+
+func (p *plane) record(w http.ResponseWriter, r *http.Request) {
+	batch := readBody[client.CallBatch](p, r)
+	p.mu.Lock()
+	p.calls = append(p.calls, batch.Calls...)
+	p.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// only returns the one approval there is.
+func (p *plane) only() client.Approval {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.approvals) != 1 {
+		p.t.Fatalf("%d approvals, want 1", len(p.approvals))
+	}
+	for _, a := range p.approvals {
+		return a.Approval
+	}
+	return client.Approval{}
+}
+
+func (p *plane) outcomeList() []client.OutcomeStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []client.OutcomeStatus
+	for _, o := range p.outcomes {
+		all = append(all, o.Status)
+	}
+	return all
+}
+
+func (p *plane) decisions(tool string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []string
+	for _, c := range p.calls {
+		if c.Tool == tool {
+			all = append(all, strings.Join([]string{string(c.Decision), c.Reason}, "/"))
+		}
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,3 @@
+package gateway
+
+func serveTestStdio(mode string) {}
