@@ -4,8 +4,9 @@
 
 do $$
 begin
-  create role countersign_runtime nologin;
-exception when duplicate_object or unique_violation then null;
+  if not exists (select from pg_roles where rolname = 'countersign_runtime') then
+    create role countersign_runtime nologin;
+  end if;
 end $$;
 
 create function new_id(prefix text) returns text

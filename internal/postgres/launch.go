@@ -145,6 +145,6 @@ const RolesSQL = `
 	    create role countersign_runtime;
 	  end if;
 	end $$;
-	alter role countersign_owner login nosuperuser nocreatedb createrole;
+	alter role countersign_owner login nosuperuser nocreatedb nocreaterole;
 	alter role countersign_runtime login nosuperuser nocreatedb nocreaterole;
 	alter role countersign_runtime set synchronous_commit = on;`
