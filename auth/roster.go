@@ -27,6 +27,9 @@ type credential struct {
 	Resource   string // the gateway's own URL: the audience of the tokens that agents send it
 }
 
+// usable says whether anybody can speak with the credential: a gateway's is one only once it is enrolled.
+func (c credential) usable() bool { return c.Kind != GatewayClient || c.GatewayID != "" }
+
 // principal is who speaks with the credential.
 func (c credential) principal() identity.Principal {
 	if c.Kind == GatewayClient {
@@ -116,20 +119,21 @@ func (r *roster) renewed(ctx context.Context) (*snapshot, error) {
 	return r.latest.Load(), nil
 }
 
-// credential finds a client, reading the set once more for one that is not in it: it may be new.
+// credential finds a client that may speak, reading the set once more for one that is not in it: it may
+// be new.
 func (r *roster) credential(ctx context.Context, clientID string) (credential, bool, error) {
 	set, err := r.current(ctx)
 	if err != nil {
 		return credential{}, false, err
 	}
-	if c, found := set.byClient[clientID]; found {
+	if c, found := set.byClient[clientID]; found && c.usable() {
 		return c, true, nil
 	}
 	if set, err = r.renewed(ctx); err != nil {
 		return credential{}, false, err
 	}
 	c, found := set.byClient[clientID]
-	return c, found, nil
+	return c, found && c.usable(), nil
 }
 
 func (a *Authority) readCredentials(ctx context.Context) ([]credential, error) {

@@ -174,7 +174,7 @@ func TestSafePath(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"", "approvals", "//evil.example", "///evil.example", `/\evil.example`, `\/evil.example`, `/a\b`, "https://evil.example/", "javascript:alert(1)",
+		"", "approvals", "//", "//?x", "//#x", "//evil.example", "///evil.example", `/\evil.example`, `\/evil.example`, `/a\b`, "https://evil.example/", "javascript:alert(1)",
 		"/%5cevil.example", "/\t/evil.example", "/%09/evil.example", "/\r\nLocation: x", "/%0d%0ax", "/%2f/evil.example", "/%2fevil.example", "/%00", "/\x7f", "http:/x", "//user@evil.example",
 		"/signin", "/signin?x=1", "/auth/callback?code=1", "/oauth/token", "/" + strings.Repeat("a", 2000), "/%zz",
 	} {

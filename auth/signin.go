@@ -217,7 +217,7 @@ func safePath(path string) string {
 	switch {
 	case err != nil, len(path) > 2000, u.IsAbs(), u.Host != "", u.User != nil, u.Opaque != "":
 		return "/"
-	case !strings.HasPrefix(path, "/"), strings.HasPrefix(u.Path, "//"), strings.ContainsAny(path+u.Path, "\\"):
+	case !strings.HasPrefix(path, "/"), strings.HasPrefix(path, "//"), strings.HasPrefix(u.Path, "//"), strings.ContainsAny(path+u.Path, "\\"):
 		return "/"
 	case strings.ContainsFunc(path+u.Path, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return "/"

@@ -115,7 +115,7 @@ func (a *Authority) Bearer(ctx context.Context, token string) (identity.Principa
 	switch {
 	case err != nil:
 		return identity.Principal{}, err
-	case !found, c.Kind == GatewayClient && c.GatewayID == "":
+	case !found:
 		return identity.Principal{}, errInvalidToken(errors.New("its client is not known, or not enrolled"))
 	case c.Revoked && c.Kind == GatewayClient:
 		return identity.Principal{}, errGatewayRevoked()
