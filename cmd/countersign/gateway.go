@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/goccy/go-yaml"
+	"golang.org/x/sync/errgroup"
+
+	"countersign/client"
+	"countersign/gateway"
+)
+
+type gatewayCmd struct {
+	Config string `required:"" type:"existingfile" env:"COUNTERSIGN_GATEWAY_CONFIG" help:"The gateway's configuration (YAML); see docs/operations.md."`
+}
+
+// Run enforces the policy of the control plane it is enrolled at, until ctx ends.
+func (cmd gatewayCmd) Run(ctx context.Context, c *console) error {
+	config, err := gateway.LoadConfig(cmd.Config)
+	if err != nil {
+		return err
+	}
+	gw, err := newGateway(ctx, config, c)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", config.Listen, err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	serveHTTP(ctx, g, listener, gw.Handler())
+	g.Go(func() error { return gw.Run(ctx) })
+	fmt.Fprintf(c.out, "Gateway %s on %s, enforcing the policy of %s\n", config.Resource, listener.Addr(), config.ControlPlane)
+	return g.Wait()
+}
+
+// newGateway makes a gateway with the credential that its configuration names.
+func newGateway(ctx context.Context, config gateway.Config, c *console) (*gateway.Gateway, error) {
+	settings, err := config.ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	settings.Version, settings.Log = version, c.log
+	control, err := client.New(settings)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.New(ctx, config, control, c.log)
+}
+
+// loadCommands reads the stdio servers that the gateway of countersign up may start: name to argv, env and dir,
+// as under commands in a gateway's configuration.
+func loadCommands(path string) (map[string]gateway.Command, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("reading --commands: %w", err)
+	}
+	var commands map[string]gateway.Command
+	if err := yaml.UnmarshalWithOptions(data, &commands, yaml.Strict()); err != nil {
+		return nil, fmt.Errorf("reading --commands %s: %w", path, err)
+	}
+	return commands, nil
+}

