@@ -22,7 +22,7 @@ type Claimed struct {
 // again. Claiming again, after a lost answer, makes a new token and kills the old one; at most three times.
 //
 // Refusals: NotFound (also for another gateway's request), Forbidden (policy_denied: the approval is revoked),
-// Conflict with the fields "state" and "version" (not_approved), RateLimited (too_many_claims).
+// Conflict with the fields "state" and "version" (not_approved, claim_too_late), RateLimited (too_many_claims).
 // They are recorded as confirmation.refused.
 func (q *Queue) Claim(ctx context.Context, who identity.Principal, id string) (Claimed, error) {
 	if err := asGateway(who); err != nil {
@@ -82,6 +82,9 @@ func (q *Queue) claimableTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement
 	}
 	if r.State != Approved {
 		return r.conflict("not_approved", "This request is %s. There is no token to claim.", r.State), nil
+	}
+	if r.ClaimBy == nil || !r.ClaimBy.After(r.Now) { // its token is out and lives, but there is no other
+		return r.conflict("claim_too_late", "The time to claim this approval is over."), nil
 	}
 	if j == nil { // approved a moment ago, after it was read
 		return nil, errMoved
