@@ -163,7 +163,9 @@ func validateRule(rule error, resource Resource) error {
 }
 
 func sortedByID[T any](rules []T, id func(T) string) []T {
-	return slices.SortedFunc(slices.Values(rules), func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+	sorted := slices.Clone(rules)
+	slices.SortFunc(sorted, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+	return sorted
 }
 
 func inUTC(t *time.Time) *time.Time {
@@ -180,6 +182,7 @@ type resolver struct {
 	lower    []string         // names, lower case
 	byName   map[string]int   // by lower-case name
 	patterns map[string][]int // what a pattern of names was found to match
+	tools    []*Tool          // what was resolved last
 }
 
 func newResolver(servers []Server) *resolver {
@@ -194,30 +197,48 @@ func newResolver(servers []Server) *resolver {
 	return r
 }
 
-// resolve returns the tools of resource, each once.
+// resolve returns the tools of resource, each once. They are good until the next
+// call.
 func (r *resolver) resolve(resource Resource) []*Tool {
-	var tools []*Tool
+	r.tools = r.tools[:0]
+	if len(resource.Kinds) == 0 {
+		resource.Kinds = []Kind{KindTool}
+	}
+	exact := len(resource.Names) == 1 && !isGlob(resource.Names[0])
 	for _, i := range r.named(resource.Servers) {
 		s := &r.servers[i]
 		if len(resource.Labels) > 0 && !slices.ContainsFunc(s.Labels, func(l string) bool { return anyGlob(resource.Labels, l) }) {
 			continue
 		}
+		if exact {
+			r.addNamed(s, resource)
+			continue
+		}
 		for j := range s.Tools {
 			if t := &s.Tools[j]; resource.covers(t) {
-				tools = append(tools, t)
+				r.tools = append(r.tools, t)
 			}
 		}
 	}
-	return tools
+	return r.tools
+}
+
+// addNamed adds the tools of s that have the one name of resource.
+func (r *resolver) addNamed(s *Server, resource Resource) {
+	for i, k := range resource.Kinds {
+		if slices.Contains(resource.Kinds[:i], k) {
+			continue
+		}
+		at, found := slices.BinarySearchFunc(s.Tools, Tool{Kind: k, Name: resource.Names[0]}, compareTools)
+		if found && resource.covers(&s.Tools[at]) {
+			r.tools = append(r.tools, &s.Tools[at])
+		}
+	}
 }
 
 // covers reports whether a tool, of a server that is covered, is covered.
 func (r Resource) covers(t *Tool) bool {
-	kind := t.Kind == KindTool
-	if len(r.Kinds) > 0 {
-		kind = slices.Contains(r.Kinds, t.Kind)
-	}
-	return kind &&
+	return slices.Contains(r.Kinds, t.Kind) &&
 		(len(r.Risks) == 0 || slices.Contains(r.Risks, t.Risk)) &&
 		(len(r.Names) == 0 || anyGlob(r.Names, t.Name))
 }

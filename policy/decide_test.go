@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"countersign/policy"
 )
@@ -143,7 +144,7 @@ func TestGlobIsNotSlow(t *testing.T) {
 func FuzzGlob(f *testing.F) {
 	f.Add("a*b", "axb")
 	f.Fuzz(func(t *testing.T, pattern, s string) {
-		if len(pattern) > 100 || len(s) > 1000 || strings.ToValidUTF8(pattern+s, "") != pattern+s {
+		if len(pattern) > 100 || len(s) > 1000 || !utf8.ValidString(pattern) || !utf8.ValidString(s) {
 			return
 		}
 		if got, want := policy.Glob(pattern, s), oracleGlob(pattern, s); got != want {

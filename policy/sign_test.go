@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -33,7 +34,11 @@ var text = []byte(`{"format":"countersign/policy/v1"}`)
 func TestSignedPolicyVerifies(t *testing.T) {
 	t.Parallel()
 	s := must(policy.Sign(text, key(2), "k2"))(t)
-	if err := policy.Verify(text, s.Detached, keySet("k1", "k2")); err != nil {
+	var published jose.JSONWebKeySet // as a gateway reads it
+	if err := json.Unmarshal(must(json.Marshal(keySet("k1", "k2")))(t), &published); err != nil {
+		t.Fatal(err)
+	}
+	if err := policy.Verify(text, s.Detached, published); err != nil {
 		t.Errorf("Verify: %v", err)
 	}
 	if got, err := policy.Open(s.JWS, keySet("k1", "k2")); err != nil || !bytes.Equal(got, text) {
