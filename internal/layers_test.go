@@ -25,6 +25,7 @@ var layers = map[string]int{
 	"internal/seal":              0,
 	"internal/browsertest":       0,
 	"internal/testsummary":       0,
+	"web/internal/sprite":        0,
 	"policy":                     1,
 	"internal/postgres":          1,
 	"internal/devidp":            1,
@@ -42,6 +43,7 @@ var layers = map[string]int{
 	"server":                     6,
 	"cmd/countersign":            7,
 	"internal/e2e":               8,
+	"deploy":                     8, // only a test
 }
 
 // testKits are for tests: those of any package may import them, and nothing else may.
@@ -67,6 +69,7 @@ var knows = map[string][]string{
 	"identity":             {module + "/internal/problem"},
 	"internal/problem":     {},
 	"internal/testsummary": {},
+	"web/internal/sprite":  {},
 	"canonical":            {jcs},
 	"policy":               {module + "/canonical", cel, oldCEL, jsonschema, jose},
 	"internal/devidp":      {jose},
