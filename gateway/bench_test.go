@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +34,67 @@ type stand struct {
 	gateway *Gateway
 	front   *httptest.Server
 	source  policy.Source
+
+	mu        sync.Mutex
+	sent      []sentRequest
+	intercept func(w http.ResponseWriter, body string) bool // a server that behaves badly; true: answered
+}
+
+// misbehave replaces what the server answers to callers' requests of a method.
+func (s *stand) misbehave(method string, answer http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.intercept = func(w http.ResponseWriter, body string) bool {
+		if !strings.Contains(body, `"`+method+`"`) {
+			return false
+		}
+		answer(w, nil)
+		return true
+	}
+}
+
+// sentRequest is what reached the upstream.
+type sentRequest struct {
+	method string
+	header http.Header
+	body   string
+}
+
+// recorded keeps what reaches the upstream from callers: whatever is not the gateway's own look at it.
+func (s *stand) recorded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if !strings.Contains(string(body), "countersign-gateway") && r.Header.Get("X-Own") == "" {
+			s.mu.Lock()
+			s.sent = append(s.sent, sentRequest{r.Method, r.Header.Clone(), string(body)})
+			intercept := s.intercept
+			s.mu.Unlock()
+			if intercept != nil && intercept(w, string(body)) {
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// calls returns what reached the upstream of one method of MCP.
+func (s *stand) calls(method string) []sentRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []sentRequest
+	for _, r := range s.sent {
+		if strings.Contains(r.body, `"`+method+`"`) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+func (s *stand) total() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sent)
 }
 
 // newStand starts a gateway in front of the orders sample. change may adapt the configuration. The policy that
@@ -39,7 +102,7 @@ type stand struct {
 func newStand(t *testing.T, change func(*Config)) *stand {
 	t.Helper()
 	s := &stand{t: t, plane: newPlane(t), idp: newIDP(t), shop: orders.New()}
-	s.up = httptest.NewServer(s.shop.Handler())
+	s.up = httptest.NewServer(s.recorded(s.shop.Handler()))
 	t.Cleanup(func() {
 		s.shop.Close()
 		s.up.CloseClientConnections()
@@ -300,4 +363,44 @@ func (s *stand) modernCall(tool, arguments string) reply {
 	s.t.Helper()
 	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":` + arguments + `,` + modernMeta + `}}`
 	return s.post(body, modernHeader("tools/call", tool))
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// modernCallUnsure calls a tool of a server that may break the connection.
+func (s *stand) modernCallUnsure(tool, arguments string) {
+	s.t.Helper()
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":` + arguments + `,` + modernMeta + `}}`
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url(), strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header = modernHeader("tools/call", tool)
+	req.Header.Set("Authorization", "Bearer "+s.idp.token("ada"))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if res, err := s.front.Client().Do(req); err == nil {
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+}
+
+// scriptMessage is what a scripted server reads of a message.
+type scriptMessage struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Params struct {
+		Cursor string `json:"cursor"`
+	} `json:"params"`
+}
+
+func readScript(r *http.Request) scriptMessage {
+	var m scriptMessage
+	_ = json.NewDecoder(r.Body).Decode(&m)
+	return m
 }

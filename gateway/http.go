@@ -152,7 +152,7 @@ func (x *exchange) receive(res *http.Response) error {
 	case "application/json":
 		return x.receiveJSON(res)
 	}
-	if res.StatusCode >= 200 && res.StatusCode < 300 && x.message != nil && x.message.request() {
+	if x.message != nil && x.message.request() && (res.StatusCode < 300 || res.StatusCode >= 500) {
 		return errNotMCP
 	}
 	return replaceBody(res, nil)

@@ -9,8 +9,8 @@ import (
 
 // TestMain also is the stdio server of the tests: the test binary starts itself.
 func TestMain(m *testing.M) {
-	if mode := os.Getenv("COUNTERSIGN_TEST_STDIO"); mode != "" {
-		serveTestStdio(mode)
+	if len(os.Args) == 3 && os.Args[1] == stdioArgument {
+		serveTestStdio(os.Args[2])
 		return
 	}
 	goleak.VerifyTestMain(m)
