@@ -13,6 +13,7 @@ import (
 	"countersign/identity"
 	"countersign/internal/postgres"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 // Topics of the hub that this package wakes, after the commit.
@@ -24,15 +25,18 @@ const (
 // Registry is the door to the tables of servers, their tools, grants and guardrails. Its methods are safe for
 // concurrent use, authorise on their first lines, and write their audit event in the transaction of the change.
 type Registry struct {
-	pool  *pgxpool.Pool
-	hub   *postgres.Hub
-	log   *slog.Logger
-	parts partsCache
+	pool *pgxpool.Pool
+	hub  *postgres.Hub
+	log  *slog.Logger
+
+	parts      memory[parts] // by definition id
+	grants     memory[policy.SourceGrant]
+	guardrails memory[policy.SourceGuardrail]
 }
 
 // New makes a registry on a migrated database.
 func New(pool *pgxpool.Pool, hub *postgres.Hub, log *slog.Logger) *Registry {
-	return &Registry{pool: pool, hub: hub, log: log, parts: partsCache{byID: map[string]parts{}}}
+	return &Registry{pool: pool, hub: hub, log: log}
 }
 
 // BumpTx moves the generation of the policy, and gives the new one. It belongs at the end of the transaction of

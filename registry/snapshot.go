@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,7 +31,7 @@ func (r *Registry) SnapshotTx(ctx context.Context, tx pgx.Tx) (Snapshot, error) 
 	if err := tx.QueryRow(ctx, `select generation, epoch from registry_head`).Scan(&s.Generation, &s.Epoch); err != nil {
 		return Snapshot{}, fmt.Errorf("reading the policy's generation: %w", err)
 	}
-	for _, read := range []func(context.Context, pgx.Tx, *Snapshot) error{r.readServers, r.readTools, readGrants, readGuardrails} {
+	for _, read := range []func(context.Context, pgx.Tx, *Snapshot) error{r.readServers, r.readTools, r.readGrants, r.readGuardrails} {
 		if err := read(ctx, tx, &s); err != nil {
 			return Snapshot{}, err
 		}
@@ -103,13 +101,13 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot) error 
 	if err != nil {
 		return fmt.Errorf("reading pinned tools: %w", err)
 	}
-	all, err := r.parts.get(ctx, tx, pinned)
+	all, err := r.readParts(ctx, tx, pinned)
 	if err != nil {
 		return err
 	}
 	for i, p := range places {
-		tool := &p.server.Tools[p.index]
-		tool.InputSchema, tool.HasOutputSchema = all[i].inputSchema, all[i].hasOutput
+		tool, parts := &p.server.Tools[p.index], all[pinned[i]]
+		tool.InputSchema, tool.HasOutputSchema = parts.inputSchema, parts.hasOutput
 	}
 	return nil
 }
@@ -120,25 +118,9 @@ type parts struct {
 	hasOutput   bool
 }
 
-// partsCache keeps the parts of the pinned definitions between compiles; a definition never changes.
-type partsCache struct {
-	mu   sync.Mutex
-	byID map[string]parts
-}
-
-// get gives the parts of the definitions, in their order, reading those that are new, and forgets all others.
-func (c *partsCache) get(ctx context.Context, tx pgx.Tx, ids []string) ([]parts, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	kept := make(map[string]parts, len(ids))
-	var missing []string
-	for _, id := range ids {
-		if p, known := c.byID[id]; known {
-			kept[id] = p
-		} else {
-			missing = append(missing, id)
-		}
-	}
+// readParts gives the parts of these definitions by id. It reads only those that are new to it.
+func (r *Registry) readParts(ctx context.Context, tx pgx.Tx, ids []string) (map[string]parts, error) {
+	all, missing := r.parts.pick(ids)
 	if len(missing) > 0 {
 		rows, _ := tx.Query(ctx, `
 			select d.id, t.kind, d.raw from definitions d join tools t on t.id = d.tool_id where d.id = any (@ids)`,
@@ -147,19 +129,15 @@ func (c *partsCache) get(ctx context.Context, tx pgx.Tx, ids []string) ([]parts,
 		var kind policy.Kind
 		var raw []byte
 		_, err := pgx.ForEachRow(rows, []any{&id, &kind, &raw}, func() (err error) {
-			kept[id], err = partsOf(kind, raw)
+			all[id], err = partsOf(kind, raw)
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("reading pinned definitions: %w", err)
 		}
 	}
-	c.byID = kept
-	out := make([]parts, len(ids))
-	for i, id := range ids {
-		out[i] = kept[id]
-	}
-	return out, nil
+	r.parts.keep(all)
+	return all, nil
 }
 
 func partsOf(kind policy.Kind, raw []byte) (parts, error) {
@@ -177,53 +155,4 @@ func partsOf(kind policy.Kind, raw []byte) (parts, error) {
 	}
 	_, hasOutput := canonical.Lookup(members, "outputSchema")
 	return parts{inputSchema: exact, hasOutput: hasOutput}, nil
-}
-
-func readGrants(ctx context.Context, tx pgx.Tx, s *Snapshot) error {
-	rows, _ := tx.Query(ctx, `
-		select id, name, subject::text, resource::text, not_before, not_after from grants where ended_at is null order by id`)
-	var id, name, subject, resource string
-	var from, until *time.Time
-	_, err := pgx.ForEachRow(rows, []any{&id, &name, &subject, &resource, &from, &until}, func() (err error) {
-		g := policy.SourceGrant{Grant: policy.Grant{ID: id, Name: name, NotBefore: from, NotAfter: until}}
-		if g.Subject, err = policy.ParseSubject([]byte(subject)); err != nil {
-			return fmt.Errorf("grant %s: %w", id, err)
-		}
-		if g.Resource, err = policy.ParseResource([]byte(resource)); err != nil {
-			return fmt.Errorf("grant %s: %w", id, err)
-		}
-		s.Grants = append(s.Grants, g)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("reading grants: %w", err)
-	}
-	return nil
-}
-
-func readGuardrails(ctx context.Context, tx pgx.Tx, s *Snapshot) error {
-	rows, _ := tx.Query(ctx, `
-		select id, name, subject::text, exempt::text, resource::text, effect::text from guardrails where ended_at is null order by id`)
-	var id, name, subject, exempt, resource, effect string
-	_, err := pgx.ForEachRow(rows, []any{&id, &name, &subject, &exempt, &resource, &effect}, func() (err error) {
-		g := policy.SourceGuardrail{Guardrail: policy.Guardrail{ID: id, Name: name}}
-		if g.Subject, err = policy.ParseSubject([]byte(subject)); err != nil {
-			return fmt.Errorf("guardrail %s: %w", id, err)
-		}
-		if g.Except, err = policy.ParseExcept([]byte(exempt)); err != nil {
-			return fmt.Errorf("guardrail %s: %w", id, err)
-		}
-		if g.Resource, err = policy.ParseResource([]byte(resource)); err != nil {
-			return fmt.Errorf("guardrail %s: %w", id, err)
-		}
-		if g.Effect, err = policy.ParseEffect([]byte(effect)); err != nil {
-			return fmt.Errorf("guardrail %s: %w", id, err)
-		}
-		s.Guardrails = append(s.Guardrails, g)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("reading guardrails: %w", err)
-	}
-	return nil
 }
