@@ -151,13 +151,13 @@ func (q *Queue) sealAsk(s *identified) error {
 	if err != nil {
 		return fmt.Errorf("writing the call: %w", err)
 	}
-	if s.sealedCall, err = q.seal(purposeCall, plain, s.digest[:]); err != nil {
+	if s.sealedCall, err = q.cfg.Seal.Seal(purposeCall, plain, s.digest[:]); err != nil {
 		return err
 	}
 	if plain, err = json.Marshal(s.principal); err != nil {
 		return fmt.Errorf("encoding the caller: %w", err)
 	}
-	s.sealedPrincipal, err = q.seal(purposePrincipal, plain, s.digest[:])
+	s.sealedPrincipal, err = q.cfg.Seal.Seal(purposePrincipal, plain, s.digest[:])
 	return err
 }
 

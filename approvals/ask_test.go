@@ -88,7 +88,7 @@ func TestAskNotRequired(t *testing.T) {
 	}
 }
 
-func TestAskRefusals(t *testing.T) {
+func TestAskRefusals(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	for _, test := range []struct {

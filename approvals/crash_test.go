@@ -228,9 +228,9 @@ func TestCrash(t *testing.T) {
 	w.checkCrash(all, acked)
 }
 
-func openPool(t *testing.T, dsn string) *pgxpool.Pool {
+func openPool(t testing.TB, dsn string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), dsn, slog.New(slog.DiscardHandler))
+	pool, err := postgres.Open(context.Background(), dsn, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

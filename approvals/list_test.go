@@ -203,3 +203,31 @@ func TestCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestMark: a live page looks again after each transition, and only then.
+func TestMark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	last := ""
+	changed := func(what string, want bool) {
+		t.Helper()
+		mark, err := w.queue.Mark(t.Context())
+		if err != nil || (mark != last) != want {
+			t.Errorf("%s: the mark went from %q to %q, %v", what, last, mark, err)
+		}
+		last = mark
+	}
+	changed("at first", true)
+	r := w.ask(w.call(1))
+	changed("after an ask", true)
+	changed("after nothing", false)
+	w.vote(w.ada, r, Approve)
+	changed("after a vote", true)
+	token := w.claim(r)
+	w.mustRedeem(token, w.call(1), "red_1")
+	changed("after the redemption", true)
+	if err := w.queue.Outcome(t.Context(), w.gateway, "red_1", Outcome{Status: Succeeded}); err != nil {
+		t.Fatal(err)
+	}
+	changed("after the outcome", true)
+}

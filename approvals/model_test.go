@@ -127,7 +127,7 @@ func (m *model) sweep() {
 // modelled is the queue beside the model.
 type modelled struct {
 	*world
-	model
+	ref         model
 	call        policy.Call
 	request     Request
 	token       Token   // the newest
@@ -149,7 +149,7 @@ func TestModel(t *testing.T) {
 		w.quorum(2, 1)
 		w.setDenied(false)
 		m := &modelled{world: w, call: w.call(runs), granted: granted}
-		m.model.state = Closed // no request yet
+		m.ref.state = Closed // no request yet
 		m.ask(rt)
 		m.goAhead(rt)
 		rt.Repeat(map[string]func(*rapid.T){
@@ -203,7 +203,7 @@ func (m *modelled) agree(rt *rapid.T, act string, err error, granted bool) {
 
 // check compares all that is to be seen, after the queue noticed what time it is.
 func (m *modelled) check(rt *rapid.T) {
-	m.model.lapse()
+	m.ref.lapse()
 	got, err := m.queue.Get(context.Background(), m.gateway, m.request.ID)
 	if err != nil {
 		rt.Fatalf("Get: %v", err)
@@ -214,13 +214,13 @@ func (m *modelled) check(rt *rapid.T) {
 	spent := read[int](m.world, `
 		select count(*) from audit_events e join confirmations c on c.id = e.target_id join approvals a on a.id = c.approval_id
 		where e.kind = 'confirmation.redeemed' and a.call_digest = $1`, got.CallDigest[:])
-	if got.State != m.model.state || token != m.model.token || spent != m.spent {
-		rt.Fatalf("the queue: %s, token %q, %d executions; the model: %s, token %q, %d", got.State, token, spent, m.model.state, m.model.token, m.spent)
+	if got.State != m.ref.state || token != m.ref.token || spent != m.ref.spent {
+		rt.Fatalf("the queue: %s, token %q, %d executions; the model: %s, token %q, %d", got.State, token, spent, m.ref.state, m.ref.token, m.ref.spent)
 	}
 }
 
 func (m *modelled) ask(rt *rapid.T) {
-	granted := m.model.ask()
+	granted := m.ref.ask()
 	r, _, err := m.queue.Ask(context.Background(), m.gateway, m.asking(m.call))
 	m.agree(rt, "ask", err, granted)
 	if granted && r.ID != m.request.ID {
@@ -234,7 +234,7 @@ func (m *modelled) vote(rt *rapid.T) {
 }
 
 func (m *modelled) voteAs(rt *rapid.T, who identity.Principal, d Decision) {
-	granted := m.model.vote(who.Subject, d)
+	granted := m.ref.vote(who.Subject, d)
 	r, err := m.queue.Vote(context.Background(), who, m.request.ID, on(m.request, d))
 	m.agree(rt, fmt.Sprint(who.Name, " votes to ", d), err, granted)
 	if granted {
@@ -246,7 +246,7 @@ func (m *modelled) voteAs(rt *rapid.T, who identity.Principal, d Decision) {
 func (m *modelled) goAhead(rt *rapid.T) {
 	far := rapid.IntRange(0, 2).Draw(rt, "how far")
 	m.ask(rt)
-	if far >= 1 && m.model.state == Pending {
+	if far >= 1 && m.ref.state == Pending {
 		m.voteAs(rt, m.ada, Approve)
 		m.voteAs(rt, m.grace, Approve)
 	}
@@ -256,7 +256,7 @@ func (m *modelled) goAhead(rt *rapid.T) {
 }
 
 func (m *modelled) claim(rt *rapid.T) {
-	granted := m.model.claim()
+	granted := m.ref.claim()
 	c, err := m.queue.Claim(context.Background(), m.gateway, m.request.ID)
 	m.agree(rt, "claim", err, granted)
 	if granted {
@@ -273,7 +273,7 @@ func (m *modelled) redeem(rt *rapid.T) {
 	}
 	m.redemptions++
 	id := fmt.Sprint(m.request.ID, "-", m.redemptions)
-	granted := m.model.redeem()
+	granted := m.ref.redeem()
 	r, err := m.world.redeem(m.token, m.call, id)
 	m.agree(rt, "redeem", err, granted)
 	if granted {
@@ -303,7 +303,7 @@ func (m *modelled) redeemWrongly(rt *rapid.T) {
 }
 
 func (m *modelled) repeat(rt *rapid.T) {
-	if m.redemption == "" || m.model.token != Redeemed {
+	if m.redemption == "" || m.ref.token != Redeemed {
 		return
 	}
 	r, err := m.world.redeem(m.token, m.call, m.redemption)
@@ -314,54 +314,54 @@ func (m *modelled) repeat(rt *rapid.T) {
 }
 
 func (m *modelled) finish(rt *rapid.T) {
-	if m.model.token != Redeemed && m.model.token != Succeeded {
+	if m.ref.token != Redeemed && m.ref.token != Succeeded {
 		return
 	}
-	m.agree(rt, "outcome", m.queue.Outcome(context.Background(), m.gateway, m.redemption, Outcome{Status: Succeeded}), m.model.finish())
+	m.agree(rt, "outcome", m.queue.Outcome(context.Background(), m.gateway, m.redemption, Outcome{Status: Succeeded}), m.ref.finish())
 }
 
 func (m *modelled) cancel(rt *rapid.T) {
-	if !m.model.state.Open() {
+	if !m.ref.state.Open() {
 		return
 	}
 	_, err := m.queue.Cancel(context.Background(), m.gateway, m.request.ID)
-	m.agree(rt, "cancel", err, m.model.cancel())
+	m.agree(rt, "cancel", err, m.ref.cancel())
 }
 
 func (m *modelled) revoke(rt *rapid.T) {
-	granted := m.model.revoke()
+	granted := m.ref.revoke()
 	_, err := m.queue.Revoke(context.Background(), m.grace, m.request.ID, "stop")
 	m.agree(rt, "revoke", err, granted)
 }
 
 func (m *modelled) passPending(*rapid.T) {
-	if m.model.state == Pending {
-		m.model.state = Expired
+	if m.ref.state == Pending {
+		m.ref.state = Expired
 		m.exec(`update approvals set expires_at = clock_timestamp() where id = $1`, m.request.ID)
 	}
 }
 
 func (m *modelled) passClaim(*rapid.T) {
-	if m.model.state == Approved {
-		m.model.late = true
+	if m.ref.state == Approved {
+		m.ref.late = true
 		m.exec(`update approvals set claim_by = clock_timestamp() where id = $1`, m.request.ID)
 	}
 }
 
 func (m *modelled) passToken(*rapid.T) {
-	if m.model.token == TokenIssued {
-		m.model.stale = true
+	if m.ref.token == TokenIssued {
+		m.ref.stale = true
 		m.exec(`update confirmations set expires_at = clock_timestamp() where approval_id = $1 and state = 'issued'`, m.request.ID)
 	}
 }
 
 func (m *modelled) changePolicy(rt *rapid.T) {
-	m.denied = rapid.IntRange(0, 3).Draw(rt, "denied") == 3
-	m.setDenied(m.denied)
+	m.ref.denied = rapid.IntRange(0, 3).Draw(rt, "denied") == 3
+	m.setDenied(m.ref.denied)
 }
 
 func (m *modelled) sweepAll(rt *rapid.T) {
-	m.model.sweep()
+	m.ref.sweep()
 	_, err := m.queue.Sweep(context.Background())
 	m.agree(rt, "sweep", err, true)
 }

@@ -3,11 +3,9 @@ package approvals
 import (
 	"context"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -55,7 +53,7 @@ func TestRetryDuringExecution(t *testing.T) {
 	wantProblem(t, err, problem.Conflict, "not_approved")
 }
 
-func TestRedeemRefusals(t *testing.T) {
+func TestRedeemRefusals(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	for _, test := range []struct {
@@ -283,189 +281,5 @@ func TestRedeemIsDurable(t *testing.T) {
 	}
 	if got := read[string](w, `select synchronous_commit || ' ' || lock_timeout || ' ' || isolation from settings_seen`); got != "on 250ms read committed" {
 		t.Errorf("redeemed with %q", got)
-	}
-}
-
-func TestClaim(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r := w.ask(w.call(1))
-	_, err := w.queue.Claim(t.Context(), w.gateway, r.ID)
-	if p := wantProblem(t, err, problem.Conflict, "not_approved"); p.Fields["state"] != "pending" {
-		t.Errorf("the state is told as %q", p.Fields["state"])
-	}
-	w.vote(w.ada, r, Approve)
-	_, err = w.queue.Claim(t.Context(), w.other, r.ID)
-	wantProblem(t, err, problem.NotFound, "no_such_approval")
-	_, err = w.queue.Claim(t.Context(), w.ada, r.ID)
-	wantProblem(t, err, problem.Forbidden, "gateway_only")
-
-	tokens := []Token{w.claim(r), w.claim(r), w.claim(r), w.claim(r)}
-	_, err = w.queue.Claim(t.Context(), w.gateway, r.ID)
-	wantProblem(t, err, problem.RateLimited, "too_many_claims")
-	for _, dead := range tokens[:3] {
-		_, err := w.redeem(dead, w.call(1), "red_1")
-		wantProblem(t, err, problem.Forbidden, "confirmation_unknown")
-	}
-	w.mustRedeem(tokens[3], w.call(1), "red_1")
-	if stored := read[int](w, `select count(*) from confirmations where position(convert_to($1, 'utf8') in token_hash) > 0`, string(tokens[3])[4:20]); stored != 0 {
-		t.Error("the database holds the token")
-	}
-}
-
-// TestClaimAfterTheTokenExpired: within the time to claim, a new confirmation follows the expired one.
-func TestClaimAfterTheTokenExpired(t *testing.T) {
-	t.Parallel()
-	for _, swept := range []bool{false, true} {
-		w := newWorld(t)
-		r, dead := w.claimed(w.call(1))
-		w.exec(`update confirmations set expires_at = clock_timestamp()`)
-		if swept {
-			w.sweep(1)
-		}
-		token := w.claim(r)
-		_, err := w.redeem(dead, w.call(1), "red_1")
-		wantProblem(t, err, problem.Gone, "confirmation_expired")
-		w.mustRedeem(token, w.call(1), "red_2")
-		want := []string{"confirmation.issued", "confirmation.expired", "confirmation.issued", "confirmation.refused", "confirmation.redeemed"}
-		if got := w.events(r)[3:]; !slices.Equal(got, want) {
-			t.Errorf("swept %v: got %v, want %v", swept, got, want)
-		}
-	}
-}
-
-func TestClaimAfterPolicyDenies(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r := w.vote(w.ada, w.ask(w.call(1)), Approve)
-	w.change(func(l *law) { l.outcome, l.reason = policy.Deny, policy.ReasonNoGrant })
-	_, err := w.queue.Claim(t.Context(), w.gateway, r.ID)
-	wantProblem(t, err, problem.Forbidden, "policy_denied")
-	w.wantState(r, Revoked)
-	w.wantEvents(r, "approval.requested", "approval.voted", "approval.approved", "approval.revoked", "confirmation.refused")
-}
-
-func TestOutcome(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r, token := w.claimed(w.call(1))
-	w.mustRedeem(token, w.call(1), "red_1")
-	report := func(who identity.Principal, s ConfirmationState) error {
-		return w.queue.Outcome(context.Background(), who, "red_1", Outcome{Status: s, Error: "bad\x00\xff" + strings.Repeat("é", maxReason)})
-	}
-	wantProblem(t, report(w.other, Succeeded), problem.NotFound, "no_such_redemption")
-	wantProblem(t, report(w.gateway, Redeemed), problem.Invalid, "outcome_incomplete")
-	wantProblem(t, report(w.ada, Succeeded), problem.Forbidden, "gateway_only")
-	for _, step := range []struct {
-		report ConfirmationState
-		ok     bool
-		want   ConfirmationState
-	}{
-		{Indeterminate, true, Indeterminate},
-		{Indeterminate, true, Indeterminate},
-		{Failed, true, Failed}, // late, out of the gateway's log
-		{Failed, true, Failed},
-		{Succeeded, false, Failed},
-		{Indeterminate, false, Failed},
-	} {
-		err := report(w.gateway, step.report)
-		if step.ok && err != nil {
-			t.Fatalf("%s: %v", step.report, err)
-		}
-		if !step.ok {
-			wantProblem(t, err, problem.Conflict, "outcome_differs")
-		}
-		if got := w.confirmation(r); got != step.want {
-			t.Errorf("after %s the confirmation is %s, want %s", step.report, got, step.want)
-		}
-	}
-	if got := w.events(r)[5:]; !slices.Equal(got, []string{"confirmation.indeterminate", "confirmation.finished"}) {
-		t.Errorf("recorded %v", got)
-	}
-}
-
-func TestCancel(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r := w.ask(w.call(1))
-	_, err := w.queue.Cancel(t.Context(), w.other, r.ID)
-	wantProblem(t, err, problem.NotFound, "no_such_approval")
-	for range 2 {
-		if got, err := w.queue.Cancel(t.Context(), w.gateway, r.ID); err != nil || got.State != Cancelled {
-			t.Fatalf("got %+v, %v", got, err)
-		}
-	}
-	w.wantEvents(r, "approval.requested", "approval.cancelled")
-
-	r = w.vote(w.ada, w.ask(w.call(1)), Approve)
-	if got, err := w.queue.Cancel(t.Context(), w.gateway, r.ID); err != nil || got.State != Revoked {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	r = w.vote(w.ada, w.ask(w.call(1)), Deny)
-	_, err = w.queue.Cancel(t.Context(), w.gateway, r.ID)
-	wantProblem(t, err, problem.Conflict, "not_open")
-}
-
-func TestRevoke(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r, token := w.claimed(w.call(1))
-	_, err := w.queue.Revoke(t.Context(), w.eve, r.ID, "no")
-	wantProblem(t, err, problem.Forbidden, "not_a_member")
-	_, err = w.queue.Revoke(t.Context(), w.grace, r.ID, " ")
-	wantProblem(t, err, problem.Invalid, "reason_missing")
-	admin := w.eve
-	admin.Roles = []identity.Role{identity.Admin}
-	if got, err := w.queue.Revoke(t.Context(), admin, r.ID, "incident 12"); err != nil || got.State != Revoked || got.Reason != "incident 12" {
-		t.Fatalf("got %+v, %v", got, err)
-	}
-	w.wantEvents(r, "approval.requested", "approval.voted", "approval.approved", "confirmation.issued", "confirmation.revoked", "approval.revoked")
-	_, err = w.redeem(token, w.call(1), "red_1")
-	wantProblem(t, err, problem.Gone, "confirmation_revoked")
-
-	r, token = w.claimed(w.call(1))
-	w.mustRedeem(token, w.call(1), "red_1")
-	_, err = w.queue.Revoke(t.Context(), w.ada, r.ID, "too late")
-	if p := wantProblem(t, err, problem.Conflict, "not_approved"); p.Fields["state"] != "closed" {
-		t.Errorf("the state is told as %q", p.Fields["state"])
-	}
-	r = w.ask(w.call(1))
-	_, err = w.queue.Revoke(t.Context(), w.ada, r.ID, "nothing to revoke")
-	wantProblem(t, err, problem.Conflict, "not_approved")
-}
-
-func TestWait(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	r := w.ask(w.call(1))
-	got, err := w.queue.Wait(t.Context(), w.gateway, r.ID, 20*time.Millisecond)
-	if err != nil || got.State != Pending {
-		t.Fatalf("got %+v, %v; want pending when the wait is over", got, err)
-	}
-	done := make(chan Request)
-	go func() {
-		got, err := w.queue.Wait(context.Background(), w.gateway, r.ID, time.Minute)
-		if err != nil {
-			t.Errorf("Wait: %v", err)
-		}
-		done <- got
-	}()
-	time.Sleep(20 * time.Millisecond)
-	w.vote(w.ada, r, Approve)
-	select {
-	case got := <-done:
-		if got.State != Approved {
-			t.Errorf("woken with %+v", got)
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the vote did not wake the gateway")
-	}
-	_, err = w.queue.Wait(t.Context(), w.other, r.ID, time.Minute)
-	wantProblem(t, err, problem.NotFound, "no_such_approval")
-
-	r = w.ask(w.call(2))
-	w.exec(`update approvals set expires_at = clock_timestamp() + interval '50 milliseconds' where id = $1`, r.ID)
-	if got, err = w.queue.Wait(t.Context(), w.gateway, r.ID, time.Minute); err != nil || got.State != Expired {
-		t.Errorf("got %+v, %v; want expired when the time is up", got, err)
 	}
 }

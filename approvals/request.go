@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -197,21 +198,14 @@ func (q *Queue) moveTx(ctx context.Context, tx pgx.Tx, r *row, m move) error {
 	}
 	*r = moved
 	detail := map[string]any{"digest": r.digest().String(), "version": r.Version}
-	for k, v := range m.detail {
-		detail[k] = v
-	}
+	maps.Copy(detail, m.detail)
 	if m.reason != "" {
 		detail["reason"] = m.reason
 	}
 	return audit.Append(ctx, tx, r.event(m.kind, m.who, detail))
 }
 
-// sealing: the digest of the call binds what is sealed to its row.
-
-func (q *Queue) seal(purpose string, plaintext, digest []byte) ([]byte, error) {
-	return q.cfg.Seal.Seal(purpose, plaintext, digest)
-}
-
+// What is sealed, each bound to its row by the digest of the call.
 const (
 	purposeCall      = "held call"
 	purposePrincipal = "caller of a held call"

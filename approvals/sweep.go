@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,7 +24,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if _, err := q.Sweep(ctx); err != nil && ctx.Err() == nil {
-			q.cfg.Log.WarnContext(ctx, "sweeping approval requests was interrupted", "error", err)
+			q.cfg.Log.WarnContext(ctx, "sweeping approval requests was interrupted", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -46,7 +47,7 @@ func (q *Queue) Sweep(ctx context.Context) (int, error) {
 		do  func(context.Context, string) (bool, error)
 	}{
 		{dueRequests, q.sweepRequest},
-		{dueTokens, q.sweepToken},
+		{dueExpiries, q.sweepToken},
 		{dueOutcomes, q.sweepOutcome},
 		{dueReviews, q.sweepPolicy},
 	} {
@@ -65,7 +66,7 @@ const (
 		(select id from approvals where state = 'pending' and expires_at <= clock_timestamp() order by expires_at limit $1)
 		union all
 		(select id from approvals where state = 'approved' and claim_by <= clock_timestamp() order by claim_by limit $1)`
-	dueTokens = `
+	dueExpiries = `
 		select approval_id from confirmations where state = 'issued' and expires_at <= clock_timestamp() order by expires_at limit $1`
 	dueOutcomes = `
 		select approval_id from confirmations where state = 'redeemed' and outcome_by <= clock_timestamp() order by outcome_by limit $1`

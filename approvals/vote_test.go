@@ -44,7 +44,7 @@ func TestVoteDenies(t *testing.T) {
 	}
 }
 
-func TestVoteRefusals(t *testing.T) {
+func TestVoteRefusals(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	for _, test := range []struct {

@@ -198,8 +198,8 @@ func (w *world) exec(sql string, args ...any) {
 
 // restore undoes what the cases of a table do to the world that they share, and forgets what was recorded.
 func (w *world) restore(t testing.TB) {
+	t.Helper()
 	w.t = t
-	w.t.Helper()
 	pool := w.law.pool
 	w.law = newLaw(pool)
 	w.queue.cfg.Evaluate = w.law.evaluate
