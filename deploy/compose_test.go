@@ -51,7 +51,9 @@ func services(t *testing.T) map[string]service {
 func TestComposeNamesRealSettings(t *testing.T) {
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "countersign")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/countersign").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/countersign")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building countersign: %v\n%s", err, out)
 	}
 	seen := map[string]bool{}
