@@ -20,7 +20,7 @@ up: ## Build, then run everything on this machine (ARGS="--listen 127.0.0.1:8080
 
 .PHONY: build
 build: ## Build bin/countersign, one static binary
-	@$(GO) build -trimpath -ldflags='-s -w -X main.version=$(VERSION)' -o bin/countersign ./cmd/countersign
+	@$(GO) build -ldflags='-s -w -X main.version=$(VERSION)' -o bin/countersign ./cmd/countersign
 
 ##@ Check
 
