@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (d *Delivery) lead(ctx context.Context) error {
 	for {
 		began := d.now()
 		if err := l.step(ctx); err != nil && ctx.Err() == nil {
-			d.log.Error("compiling policies", "error", err)
+			d.log.Error("compiling policies", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -39,7 +40,7 @@ func (d *Delivery) lead(ctx context.Context) error {
 		case <-wake:
 		case <-ticker.C:
 			if err := d.registry.Sweep(ctx); err != nil && ctx.Err() == nil {
-				d.log.Error("sweeping discoveries", "error", err)
+				d.log.Error("sweeping discoveries", slog.Any("error", err))
 			}
 		}
 		select { // changes that come together are compiled together

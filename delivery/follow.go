@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"log/slog"
 	"maps"
 	"time"
 
@@ -26,7 +27,7 @@ func (d *Delivery) follow(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !failing:
-			d.log.Error("following published policies", "error", err)
+			d.log.Error("following published policies", slog.Any("error", err))
 		case err == nil && failing:
 			d.log.Info("following published policies again")
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 
@@ -42,12 +43,12 @@ func (l *leader) publish(ctx context.Context, a audience, document policy.Docume
 	err = postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error { return publishTx(ctx, tx, a, r) })
 	switch {
 	case errors.Is(err, errOvertaken) || postgres.Constraint(err) == "revisions_pkey":
-		l.log.Info("publishing was overtaken", "audience", a.Name, "revision", r.Revision)
+		l.log.Info("publishing was overtaken", slog.String("audience", a.Name), slog.Int64("revision", r.Revision))
 		return nil
 	case err != nil:
 		return err
 	}
-	l.log.Info("policy published", "audience", a.Name, "revision", r.Revision, "bytes", len(r.text))
+	l.log.Info("policy published", slog.String("audience", a.Name), slog.Int64("revision", r.Revision), slog.Int("bytes", len(r.text)))
 	return nil
 }
 
@@ -124,7 +125,7 @@ func (l *leader) fail(ctx context.Context, a audience, generation int64, cause e
 	if len(message) > 1000 {
 		message = message[:1000]
 	}
-	l.log.Error("policy cannot be compiled, the old revision stays", "audience", a.Name, "generation", generation, "error", cause)
+	l.log.Error("policy cannot be compiled, the old revision stays", slog.String("audience", a.Name), slog.Int64("generation", generation), slog.Any("error", cause))
 	return postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			update audiences set compile_error = @error where id = @id and compile_error <> @error`,

@@ -120,8 +120,7 @@ func (s *served) read(kind policy.Kind, field string, index int, raw json.RawMes
 
 // whyNotCanonical repeats only our own words of err.
 func whyNotCanonical(err error) string {
-	var c *canonical.Error
-	if errors.As(err, &c) {
+	if c, is := errors.AsType[*canonical.Error](err); is {
 		return c.Msg
 	}
 	return "it is not one JSON object."

@@ -38,28 +38,8 @@ func (r *Registry) Finish(ctx context.Context, who identity.Principal, id string
 		return err
 	}
 	var held bool
-	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		job, err := lockJobTx(ctx, tx, who, d.ServerID, id)
-		if err != nil {
-			return err
-		}
-		if refusal != nil {
-			seen.partial = true // nothing is known of what is missing
-		}
-		got, err := receiveTx(ctx, tx, who, job.server, seen)
-		if err != nil {
-			return err
-		}
-		held = got.heldNow > 0
-		if refusal != nil {
-			err = failJobTx(ctx, tx, who, job, problem.From(refusal).Message, job.Steps)
-		} else {
-			err = doneTx(ctx, tx, who, job, offer.ServerInfo, got)
-		}
-		if err != nil || !held {
-			return err
-		}
-		_, err = BumpTx(ctx, tx)
+	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
+		held, err = finishTx(ctx, tx, who, d, offer.ServerInfo, seen, refusal)
 		return err
 	})
 	if err != nil {
@@ -70,6 +50,31 @@ func (r *Registry) Finish(ctx context.Context, who identity.Principal, id string
 		r.hub.Wake(ctx, TopicPolicy)
 	}
 	return refusal
+}
+
+// finishTx uses what was seen, and ends the discovery as done, or as failed because of the refusal.
+func finishTx(ctx context.Context, tx pgx.Tx, who identity.Principal, d Discovery, info json.RawMessage, seen served, refusal error) (held bool, err error) {
+	job, err := lockJobTx(ctx, tx, who, d.ServerID, d.ID)
+	if err != nil {
+		return false, err
+	}
+	if refusal != nil {
+		seen.partial = true // nothing is known of what is missing
+	}
+	got, err := receiveTx(ctx, tx, who, job.server, seen)
+	if err != nil {
+		return false, err
+	}
+	if refusal != nil {
+		err = failJobTx(ctx, tx, who, job, problem.From(refusal).Message, job.Steps)
+	} else {
+		err = doneTx(ctx, tx, who, job, info, got)
+	}
+	if err != nil || got.heldNow == 0 {
+		return false, err
+	}
+	_, err = BumpTx(ctx, tx)
+	return true, err
 }
 
 func (s served) faultMessage() string {

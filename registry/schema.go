@@ -76,8 +76,7 @@ func (refusingLoader) Load(string) (any, error) { return nil, errRefused }
 
 // reason makes one printable line of a compiler's error, which repeats parts of the schema.
 func reason(err error) string {
-	var invalid *jsonschema.SchemaValidationError
-	if errors.As(err, &invalid) {
+	if invalid, is := errors.AsType[*jsonschema.SchemaValidationError](err); is {
 		err = invalid.Err
 	}
 	if errors.Is(err, errRefused) {
