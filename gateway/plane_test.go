@@ -162,6 +162,7 @@ func (p *plane) getPolicy(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *plane) lease(w http.ResponseWriter, r *http.Request) {
+	readBody[client.LeaseRequest](p, r)
 	select {
 	case job := <-p.jobs:
 		writeJSON(w, 200, job)
