@@ -1,0 +1,217 @@
+package web
+
+import (
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+)
+
+// story is one page in one condition.
+type story struct {
+	name string
+	page templ.Component
+}
+
+var noon = time.Date(2026, 11, 22, 14, 31, 0, 0, time.UTC)
+
+func before(d time.Duration) *time.Time { t := noon.Add(-d); return &t }
+
+const digest = "sha256:9c1f42ab6de1f0c7a5b83e2d4417c90e5a6b7c8d9e0f112233445566778e07d"
+
+func everywhere() map[string]bool {
+	allowed := map[string]bool{"/servers/new": true}
+	for _, g := range navigation {
+		for _, e := range g.entries {
+			allowed[e.address] = true
+		}
+	}
+	return allowed
+}
+
+func page(title, section string) Page {
+	return Page{
+		Title: title, Section: section, Person: Person{Name: "Priya Nair", Roles: "Approver, Payments"}, Allowed: everywhere(),
+		Waiting: 3, Held: 2, CSRF: "csrf-of-priya", Now: noon, SignedIn: true, Focus: section == "/approvals",
+	}
+}
+
+func flashed(p Page, words string) Page { p.Flash = words; return p }
+
+// stories gives every page as people will meet it: full, empty, and after a mistake.
+func stories() []story {
+	all := []story{}
+	for _, some := range [][]story{approvalStories(), serverStories(), accessStories(), evidenceStories(), doorStories()} {
+		all = append(all, some...)
+	}
+	return all
+}
+
+// subjects are the views that the hostile stories fill, each with the page that shows it.
+func hostileStories() []story {
+	p := spoiled(page("Approvals", "/approvals"))
+	p.Allowed = everywhere()
+	p.Focus = true
+	withErrors := func(e Errors, names ...string) Errors {
+		e = maps.Clone(e)
+		if e == nil {
+			e = Errors{}
+		}
+		for _, n := range append(names, "") {
+			e[n] = hostile(n)
+		}
+		return e
+	}
+	waiting, decided, discovery, register := spoiled(queue()), spoiled(history()), spoiled(lookDone()), spoiled(registerForm())
+	waiting.Chosen.Arguments = hostileArguments()
+	waiting.Chosen.Errors = withErrors(waiting.Chosen.Errors, "reason")
+	register.Errors = withErrors(nil, "name", "title", "team", "description", "transport", "url", "command")
+	discovery.Review.Errors = withErrors(nil, "reason")
+	failed, grant, gateway := spoiled(lookFailed()), spoiled(grantForm()), spoiled(gatewayForm())
+	grant.Errors = withErrors(nil, "name", "users", "groups", "agents", "models", "servers", "names", "risks", "kinds", "until", "reason", "subject")
+	gateway.Errors = withErrors(nil, "name", "kind", "servers", "resource")
+	audit, policy := spoiled(auditLog()), spoiled(policyDocument())
+	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
+	policy.Document = []byte(hostile("document"))
+	return []story{
+		{"overview", OverviewPage(p, spoiled(overview()))},
+		{"approvals", ApprovalsPage(p, waiting)},
+		{"decided", ApprovalsPage(p, decided)},
+		{"servers", ServersPage(p, spoiled(serverList()))},
+		{"register", NewServerPage(p, register)},
+		{"discovery", DiscoveryPage(p, discovery)},
+		{"discovery failed", DiscoveryPage(p, failed)},
+		{"server", ServerPage(p, spoiled(oneServer()))},
+		{"grants", GrantsPage(p, spoiled(grants()))},
+		{"grant form", NewGrantPage(p, grant)},
+		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},
+		{"gateways", GatewaysPage(p, spoiled(gatewayList()))},
+		{"gateway form", NewGatewayPage(p, gateway)},
+		{"enrolled", EnrolledPage(p, spoiled(enrolled()))},
+		{"gateway", GatewayPage(p, spoiled(oneGateway()))},
+		{"policy", PolicyPage(p, policy)},
+		{"audit", AuditPage(p, audit)},
+		{"me", MePage(p, spoiled(me()))},
+		{"sign-in", SignInPage(spoiled(signIn()))},
+		{"problem", ProblemPage(p, spoiled(outage()))},
+		{"problem outside", ProblemPage(Page{}, spoiled(outage()))},
+	}
+}
+
+func approvalStories() []story {
+	p := page("Approvals", "/approvals")
+	mistaken, own, first := queue(), queue(), overview()
+	mistaken.Chosen.Errors = Errors{"reason": "Say why, so that the agent and the caller can be told."}
+	own.Chosen.MayDecide, own.Chosen.Standing = false, "You asked for this call, so somebody else decides."
+	first.Headline, first.Sub, first.Steps, first.Tasks, first.Recent = "On the way to the first governed call", "1 of 1 servers active, 1 of 1 gateways on the current policy.", firstSteps(), nil, nil
+	first.Facts = []Fact{{"Calls, last 24 h", "0", "0 allowed"}, {"Denied", "0", "0 held for a person"}, {"Decided, last 24 h", "0", "0 waiting"}, {"Active servers", "1", "of 1 registered"}}
+	chosen := queue()
+	chosen.Chosen = nil
+	for i := range chosen.Waiting {
+		chosen.Waiting[i].Chosen = false
+	}
+	return []story{
+		{"overview", OverviewPage(page("Overview", "/"), overview())},
+		{"overview first run", OverviewPage(page("Overview", "/"), first)},
+		{"overview empty", OverviewPage(page("Overview", "/"), Overview{Headline: "Nothing needs you", Sub: "0 of 0 servers active."})},
+		{"approvals", ApprovalsPage(p, chosen)},
+		{"approval", ApprovalsPage(p, queue())},
+		{"approval mistake", ApprovalsPage(p, mistaken)},
+		{"approval own", ApprovalsPage(p, own)},
+		{"approval decided", ApprovalsPage(flashed(p, "Approved. The identical call goes through once."), history())},
+		{"approvals empty", ApprovalsPage(p, Approvals{})},
+		{"approvals decided empty", ApprovalsPage(p, Approvals{Decided: true})},
+	}
+}
+
+func serverStories() []story {
+	p := page("Servers", "/servers")
+	live := p
+	live.Focus = true
+	mistaken, blocked, reader := registerForm(), lookDone(), lookDone()
+	mistaken.Errors = Errors{"name": "Two words with a slash, as com.acme/orders.", "url": "An address begins with https://."}
+	blocked.Review.Errors = Errors{"": "Lowering the risk of cancel_order needs a reason.", "reason": "Say why the risk is lower than what was pinned."}
+	reader.Review.MayPin, reader.MayChange = false, false
+	stopped := oneServer()
+	stopped.State, stopped.Review, stopped.Items, stopped.Grants = "suspended", nil, nil, nil
+	waiting := looking()
+	waiting.State, waiting.InReach, waiting.Gateway = "waiting", 0, ""
+	for i := range waiting.Steps {
+		waiting.Steps[i].State, waiting.Steps[i].Detail, waiting.Steps[i].MS = "waiting", "", 0
+	}
+	return []story{
+		{"servers", ServersPage(p, serverList())},
+		{"servers empty", ServersPage(p, Servers{MayRegister: true, States: serverList().States})},
+		{"register", NewServerPage(p, registerForm())},
+		{"register mistake", NewServerPage(p, mistaken)},
+		{"register no command", NewServerPage(p, NewServer{Teams: registerForm().Teams})},
+		{"discovery waiting", DiscoveryPage(live, waiting)},
+		{"discovery running", DiscoveryPage(live, looking())},
+		{"discovery failed", DiscoveryPage(p, lookFailed())},
+		{"discovery done", DiscoveryPage(p, lookDone())},
+		{"discovery mistake", DiscoveryPage(p, blocked)},
+		{"discovery reader", DiscoveryPage(p, reader)},
+		{"server", ServerPage(p, oneServer())},
+		{"server suspended", ServerPage(flashed(p, "Suspended. Every gateway denies its calls as soon as it has the new revision."), stopped)},
+		{"server empty", ServerPage(p, Server{ServerLine: ServerLine{Name: "com.acme/new"}})},
+	}
+}
+
+func accessStories() []story {
+	p, g := page("Grants", "/grants"), page("Guardrails", "/guardrails")
+	mistaken, nothing := grantForm(), grantForm()
+	mistaken.Errors = Errors{"name": "A grant needs a name.", "users": "“tomas lind” is no subject: it has a space.", "until": "At most 90 days for destructive tools."}
+	mistaken.Previewed, mistaken.Preview = false, nil
+	nothing.Preview = nil
+	return []story{
+		{"grants", GrantsPage(p, grants())},
+		{"grants empty", GrantsPage(p, Grants{May: true})},
+		{"grant form", NewGrantPage(p, grantForm())},
+		{"grant form fresh", NewGrantPage(p, NewGrant{Risks: grantForm().Risks, Kinds: grantForm().Kinds})},
+		{"grant form mistake", NewGrantPage(p, mistaken)},
+		{"grant form nothing", NewGrantPage(p, nothing)},
+		{"guardrails", GuardrailsPage(g, guardrails())},
+		{"guardrails empty", GuardrailsPage(g, Guardrails{})},
+	}
+}
+
+func evidenceStories() []story {
+	g, p, a := page("Gateways", "/gateways"), page("Policy", "/policy"), page("Audit log", "/audit")
+	mistaken, broken, wrong, unchosen := gatewayForm(), policyDocument(), auditLog(), auditLog()
+	mistaken.Errors = Errors{"name": "Another gateway has this name.", "resource": "An address begins with https://."}
+	broken.Error = "guardrail “Refund rate”: names no tool"
+	wrong.Errors, wrong.Events, wrong.Chosen = Errors{"from": "A day, as 2026-11-22."}, nil, nil
+	unchosen.Chosen = nil
+	return []story{
+		{"gateways", GatewaysPage(g, gatewayList())},
+		{"gateways empty", GatewaysPage(g, Gateways{May: true})},
+		{"gateway form", NewGatewayPage(g, NewGateway{Servers: "*"})},
+		{"gateway form mistake", NewGatewayPage(g, mistaken)},
+		{"enrolled", EnrolledPage(g, enrolled())},
+		{"gateway", GatewayPage(g, oneGateway())},
+		{"gateway empty", GatewayPage(g, Gateway{GatewayRow: GatewayRow{ID: "gw9", Name: "edge-new", State: "PENDING", Kind: "proxy"}, May: true})},
+		{"policy", PolicyPage(p, policyDocument())},
+		{"policy broken", PolicyPage(p, broken)},
+		{"policy empty", PolicyPage(p, Policy{})},
+		{"audit", AuditPage(a, unchosen)},
+		{"audit event", AuditPage(a, auditLog())},
+		{"audit mistake", AuditPage(a, wrong)},
+	}
+}
+
+func doorStories() []story {
+	failed := signIn()
+	failed.Error, failed.Linked = "None of your groups has a role here. Ask an admin to map one of them.", false
+	return []story{
+		{"sign-in", SignInPage(signIn())},
+		{"sign-in failed", SignInPage(failed)},
+		{"signed out", SignInPage(SignIn{Provider: "login.acme.example", Login: "/auth/login", Done: true})},
+		{"me", MePage(page("You", "/me"), me())},
+		{"me empty", MePage(page("You", "/me"), Me{Name: "Lea Novak"})},
+		{"problem", ProblemPage(page("There is nothing here", ""), Problem{Status: 404, Title: "There is nothing here", Message: "There is nothing at this address.", Back: "/", BackTo: "Go to the overview", Request: "K4MZ7Q"})},
+		{"problem outside", ProblemPage(Page{}, outage())},
+	}
+}
+
+func lines(n int) string { return strings.TrimSuffix(strings.Repeat("one more line\n", n), "\n") }
