@@ -37,6 +37,7 @@ func TestPin(t *testing.T) {
 	machine := w.owner
 	machine.SessionID = ""
 	wantProblem(t, w.Pin(w.ctx, machine, s.ID, []Pin{pin(list.Served, policy.ReadOnly)}, ""), problem.Forbidden, "interactive_only")
+	wantProblem(t, w.Pin(w.ctx, system, s.ID, []Pin{pin(list.Served, policy.ReadOnly)}, ""), problem.Forbidden, "interactive_only")
 	wantProblem(t, w.Pin(w.ctx, w.edge, s.ID, []Pin{pin(list.Served, policy.ReadOnly)}, ""), problem.Forbidden, "not_for_gateways")
 	wantProblem(t, w.Pin(w.ctx, w.owner, "srv_nobody", []Pin{pin(list.Served, policy.ReadOnly)}, ""), problem.NotFound, "no_such_server")
 	if got := w.server(s.ID); got.Pinned != 0 || got.State != Proposed || w.events("definition.pinned") != 0 {

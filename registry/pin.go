@@ -52,6 +52,9 @@ func (r *Registry) Pin(ctx context.Context, who identity.Principal, serverID str
 	if err := mayRead(who); err != nil {
 		return err
 	}
+	if who.Kind != identity.Person { // not even the system itself
+		return problem.New(problem.Forbidden, "interactive_only", "A person has to do this in a signed-in session.")
+	}
 	reason, err := cleanReason(reason)
 	if err != nil {
 		return err
