@@ -47,7 +47,9 @@ func Open(t testing.TB) *Browser {
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1280, 900)); err != nil {
 		t.Fatalf("starting Chromium: %v", err)
 	}
-	return &Browser{t: t, ctx: ctx}
+	b := &Browser{t: t, ctx: ctx}
+	b.Screen(1280, "light")
+	return b
 }
 
 // patience is how long a page may take before the test gives up; it bounds a hang, it measures nothing.
@@ -79,7 +81,8 @@ func (b *Browser) glimpse() string {
 	defer cancel()
 	where, _ := chromedp.Run(ctx, chromedp.Location())
 	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body ? document.body.innerText : ""`))
-	return fmt.Sprintf("at %s\n%.1500s", where, text)
+	state, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.readyState`))
+	return fmt.Sprintf("at %s (%s)\n%.1500s", where, state, text)
 }
 
 // Go opens an address.
@@ -99,10 +102,11 @@ func (b *Browser) Press(selector string) {
 	b.Until(`!window.__left && document.readyState === "complete"`)
 }
 
-// Fill sets the value of a field.
+// Fill sets the value of a field that is visible, as typing over it would.
 func (b *Browser) Fill(selector, value string) {
 	b.t.Helper()
-	b.do(chromedp.WaitVisible(chromedp.CSS(selector)), chromedp.SetValue(chromedp.CSS(selector), value))
+	b.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+	Eval[bool](b, fmt.Sprintf(`(() => { const f = document.querySelector(%q); f.value = %q; f.dispatchEvent(new Event("input", {bubbles: true})); return true })()`, selector, value))
 }
 
 // Until waits for a JavaScript expression to be true.
@@ -144,22 +148,23 @@ func (b *Browser) Text() string {
 // Location is the address of the page.
 func (b *Browser) Location() string { b.t.Helper(); return get(b, chromedp.Location()) }
 
-// Screen sets width and color scheme ("light" or "dark").
+// Screen sets width and color scheme ("light" or "dark"). Motion is always reduced: a page in transition takes no
+// clicks.
 func (b *Browser) Screen(width int, scheme string) {
 	b.t.Helper()
 	b.do(chromedp.EmulateViewport(int64(width), 900))
 	get(b, func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 		})
 		return chromedp.Void{}, err
 	})
 }
 
-// Screenshot writes the whole page as a PNG to the folder named by COUNTERSIGN_SHOTS; without it, nowhere.
+// Screenshot writes the whole page as a PNG to the folder named by BROWSER_SHOTS; without it, nowhere.
 func (b *Browser) Screenshot(name string) {
 	b.t.Helper()
-	dir := os.Getenv("COUNTERSIGN_SHOTS")
+	dir := os.Getenv("BROWSER_SHOTS")
 	if dir == "" {
 		return
 	}
