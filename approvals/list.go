@@ -184,12 +184,22 @@ func (q *Queue) Counts(ctx context.Context, who identity.Principal) (Counts, err
 		return Counts{}, err
 	}
 	rows, _ := q.pool.Query(ctx, `
-		select count(*) filter (where a.state = 'pending') as waiting,
-		       count(*) filter (where `+mayDecide+`) as for_me,
+		with reader as (
+			select p.issuer, p.subject, array(
+				select t.id from teams t
+				where t.idp_groups && p.groups
+				   or exists (select from team_members m where m.team_id = t.id and m.person_id = p.id)) as teams
+			from people p where p.id = @reader and p.disabled_at is null
+		)
+		select count(*) as waiting,
+		       count(*) filter (where a.team_ids && r.teams and v.person_id is null
+		           and not (r.issuer = a.caller_issuer and r.subject = a.caller_subject)) as for_me,
 		       (select count(*) from approvals d
 		        where d.decided_at > clock_timestamp() - interval '24 hours'
 		          and exists (select from votes v where v.approval_id = d.id)) as decided_last_day
-		from approvals a left join people p on p.id = @reader
+		from approvals a
+		     left join reader r on true
+		     left join votes v on v.approval_id = a.id and v.person_id = @reader
 		where a.state = 'pending' and a.expires_at > clock_timestamp()`,
 		pgx.StrictNamedArgs{"reader": who.ID})
 	counts, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Counts])

@@ -419,6 +419,7 @@ create index approvals_pending on approvals (expires_at) where state = 'pending'
 create index approvals_to_claim on approvals (claim_by) where state = 'approved';
 create index approvals_recent on approvals (created_at desc, id desc);
 create index approvals_changed on approvals (changed_at);
+create index approvals_decided on approvals (decided_at) where decided_at is not null;
 create trigger approvals_terminal before update of state on approvals
   for each row execute function refuse_leaving_terminal('denied', 'expired', 'cancelled', 'superseded', 'revoked', 'closed');
 
