@@ -98,6 +98,9 @@ func (x *exchange) denyAt(reason policy.Reason, text, path string) error {
 // never what is there.
 func (x *exchange) checkArguments(tool *policy.Tool) (done bool, err error) {
 	arguments, _ := canonical.Lookup(x.message.params, "arguments")
+	if err := x.checkParamHeaders(tool, arguments); err != nil {
+		return false, err
+	}
 	path, err := x.g.schemas.check(tool, arguments)
 	switch {
 	case err == nil:

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"countersign/policy"
 )
 
 // exchangeKey finds the exchange in the context of a proxied request.
@@ -88,7 +90,7 @@ func (x *exchange) upstreamHeader(extra http.Header) http.Header {
 		h.Set(headerSession, x.session)
 	}
 	for name, values := range x.r.Header {
-		if strings.HasPrefix(name, headerParam) {
+		if strings.HasPrefix(name, headerParam) && x.log.use.kind == policy.KindTool { // checked with the arguments
 			h[name] = values
 		}
 	}

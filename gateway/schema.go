@@ -141,6 +141,9 @@ func describe(err error) (path string, why error) {
 	for len(invalid.Causes) > 0 {
 		invalid = invalid.Causes[0]
 	}
+	if _, endless := invalid.ErrorKind.(*kind.RefCycle); endless {
+		return "", errBrokenSchema
+	}
 	return pointer(invalid.InstanceLocation), errors.New(rule(invalid.ErrorKind))
 }
 
