@@ -176,3 +176,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 	t.Fatalf("never: %s", what)
 }
+
+// text is what an element says.
+func (d *desk) text(selector string) string {
+	return browsertest.Eval[string](d.Browser, fmt.Sprintf("document.querySelector(%q).textContent", selector))
+}

@@ -22,7 +22,6 @@ type serveCmd struct {
 	OIDCIssuer       string            `name:"oidc-issuer" env:"COUNTERSIGN_OIDC_ISSUER" required:"" help:"Issuer of the identity provider people sign in with."`
 	OIDCClientID     string            `name:"oidc-client-id" env:"COUNTERSIGN_OIDC_CLIENT_ID" required:"" help:"Client id of the console at that provider."`
 	OIDCClientSecret string            `name:"oidc-client-secret-file" env:"COUNTERSIGN_OIDC_CLIENT_SECRET_FILE" type:"path" help:"File with the client secret; none for a public client."`
-	StableClaim      string            `name:"stable-claim" env:"COUNTERSIGN_STABLE_CLAIM" default:"sub" help:"The claim that identifies a person for ever."`
 	RoleGroups       map[string]string `name:"role" env:"COUNTERSIGN_ROLES" help:"Role to groups, as admin=platform-admins,admins;auditor=audit. Roles: viewer, auditor, approver, owner, admin."`
 	MaxStale         int               `name:"max-stale-seconds" env:"COUNTERSIGN_MAX_STALE_SECONDS" default:"300" help:"How long a gateway that cannot reach us keeps enforcing what it holds."`
 }
@@ -44,7 +43,7 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 	srv, err := server.New(ctx, server.Config{
 		DatabaseURL: cmd.DatabaseURL, PublicURL: cmd.PublicURL, Key: key,
 		OIDCIssuer: cmd.OIDCIssuer, OIDCClientID: cmd.OIDCClientID, OIDCClientSecret: secret,
-		StableClaim: cmd.StableClaim, RoleGroups: roles, MaxStaleSeconds: cmd.MaxStale, Log: c.log,
+		RoleGroups: roles, MaxStaleSeconds: cmd.MaxStale, Log: c.log,
 	})
 	if err != nil {
 		return err

@@ -150,6 +150,9 @@ func (in *installation) run(ctx context.Context) error {
 	if err := in.startGateway(ctx, g); err != nil {
 		return errors.Join(err, g.Wait())
 	}
+	if !in.awaitGateway(ctx) {
+		return errors.Join(errors.New("the gateway got no policy"), g.Wait())
+	}
 	in.tell()
 	g.Go(func() error {
 		select {
@@ -197,7 +200,7 @@ func (in *installation) startControlPlane(ctx context.Context, g *errgroup.Group
 	in.control, err = server.New(ctx, server.Config{
 		DatabaseURL: in.database.DSN(postgres.RuntimeRole), PublicURL: origin(in.listeners.console), Key: key,
 		OIDCIssuer: origin(in.listeners.idp), OIDCClientID: consoleClient,
-		StableClaim: "sub", RoleGroups: demoRoles, MaxStaleSeconds: 300,
+		RoleGroups: demoRoles, MaxStaleSeconds: 300,
 		Sample: &server.Sample{
 			Name: "com.example/orders", Title: "Sample orders", URL: origin(in.listeners.sample) + "/mcp",
 			Description: "The sample MCP server that runs beside this console: lists, changes and deletes invented orders.",
@@ -266,6 +269,29 @@ func (in *installation) enrolled(ctx context.Context, path, resource string) (en
 		return e, err
 	}
 	return e, writeSecretJSON(path, e)
+}
+
+// awaitGateway waits until the gateway enforces a policy, so that what we print next works.
+func (in *installation) awaitGateway(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, origin(in.listeners.gateway)+"/readyz", nil)
+		if err != nil {
+			return false
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_ = resp.Body.Close() // nothing is read from it
+			if resp.StatusCode == http.StatusOK {
+				return true
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // serveHTTP serves until ctx ends, then lets requests finish for a moment.
