@@ -33,7 +33,10 @@ func (c *Client) Definition(ctx context.Context, digest canonical.Digest) ([]byt
 	if err != nil {
 		return nil, doing("fetching definition", err)
 	}
-	defer drain(res.Body)
+	defer func() {
+		drain(res.Body)
+		_ = res.Body.Close() // it was only read
+	}()
 	if res.StatusCode != http.StatusOK {
 		return nil, doing("fetching definition", readError(res))
 	}

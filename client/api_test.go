@@ -296,14 +296,22 @@ func TestPrincipalFromClaims(t *testing.T) {
 		name, claims string
 		want         policy.Principal
 	}{
-		{"a person through an agent",
+		{
+			"a person through an agent",
 			`{"iss":"https://i","sub":"s","name":"Ada","email":"a@x","groups":["g"],"azp":"agent","client_id":"other","amr":["mfa"],"auth_time":10,"model":"m"}`,
-			policy.Principal{Issuer: "https://i", Subject: "s", Name: "Ada", Email: "a@x", Groups: []string{"g"}, Agent: "agent", Model: "m",
-				ModelAssurance: policy.Attested, AMR: []string{"mfa"}, AuthTime: time.Unix(10, 0).UTC()}},
-		{"a machine", `{"iss":"https://i","sub":"cli","client_id":"cli","preferred_username":"bot","groups":"g"}`,
-			policy.Principal{Issuer: "https://i", Subject: "cli", Name: "bot", Groups: []string{"g"}, Agent: "cli", ModelAssurance: policy.Unknown}},
-		{"other cases mean nothing", `{"iss":"https://i","sub":"s","SUB":"admin","Groups":["admins"],"MODEL":"m"}`,
-			policy.Principal{Issuer: "https://i", Subject: "s", ModelAssurance: policy.Unknown}},
+			policy.Principal{
+				Issuer: "https://i", Subject: "s", Name: "Ada", Email: "a@x", Groups: []string{"g"}, Agent: "agent", Model: "m",
+				ModelAssurance: policy.Attested, AMR: []string{"mfa"}, AuthTime: time.Unix(10, 0).UTC(),
+			},
+		},
+		{
+			"a machine", `{"iss":"https://i","sub":"cli","client_id":"cli","preferred_username":"bot","groups":"g"}`,
+			policy.Principal{Issuer: "https://i", Subject: "cli", Name: "bot", Groups: []string{"g"}, Agent: "cli", ModelAssurance: policy.Unknown},
+		},
+		{
+			"other cases mean nothing", `{"iss":"https://i","sub":"s","SUB":"admin","Groups":["admins"],"MODEL":"m"}`,
+			policy.Principal{Issuer: "https://i", Subject: "s", ModelAssurance: policy.Unknown},
+		},
 	}
 	for _, tt := range tests {
 		got, err := PrincipalFromClaims([]byte(tt.claims))

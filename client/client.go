@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -117,9 +118,7 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		if err != nil {
 			return nil, fmt.Errorf("making request: %w", err)
 		}
-		for name, values := range header {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, header)
 		req.Header.Set("Authorization", "Bearer "+token)
 		if body != nil {
 			req.Header.Set("Content-Type", "application/json")
@@ -133,6 +132,7 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		}
 		c.tokens.drop(token)
 		drain(res.Body)
+		_ = res.Body.Close() // it was only read
 	}
 }
 
@@ -154,7 +154,10 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) (an
 	if err != nil {
 		return false, err
 	}
-	defer drain(res.Body)
+	defer func() {
+		drain(res.Body)
+		_ = res.Body.Close() // it was only read
+	}()
 	if res.StatusCode >= 300 {
 		return false, readError(res)
 	}
@@ -202,8 +205,5 @@ func readBounded(r io.Reader, limit int64) ([]byte, error) {
 	return body, nil
 }
 
-// drain lets the connection be used again.
-func drain(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, 64<<10)
-	_ = body.Close()
-}
+// drain reads what is left, so that the connection can be used again.
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 64<<10) }

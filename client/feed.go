@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"countersign/policy"
 )
 
@@ -150,10 +148,11 @@ func (f *Feed) Identity(ctx context.Context) (StatusReply, error) {
 
 // Run follows the policy and reports what this instance runs, until ctx ends.
 func (f *Feed) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return f.follow(ctx) })
-	g.Go(func() error { return f.reportLoop(ctx) })
-	return g.Wait()
+	var running sync.WaitGroup
+	running.Go(func() { f.follow(ctx) })
+	running.Go(func() { f.reportLoop(ctx) })
+	running.Wait()
+	return nil
 }
 
 // swap makes s the policy. The caller holds f.mu.
@@ -173,12 +172,12 @@ func (f *Feed) announce() {
 }
 
 // reportLoop reports at each change and every now and then.
-func (f *Feed) reportLoop(ctx context.Context) error {
+func (f *Feed) reportLoop(ctx context.Context) {
 	for attempt := 0; ; {
 		wait := f.Report
 		if _, err := f.reportStatus(ctx); err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return
 			}
 			f.log.Debug("status was not reported", slog.Any("error", err))
 			wait = backoff(attempt, f.Retry, f.Report)
@@ -194,7 +193,7 @@ func (f *Feed) reportLoop(ctx context.Context) error {
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 	}
 }

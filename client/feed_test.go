@@ -73,14 +73,14 @@ func TestFeedStartsFromDiskWhenTheControlPlaneIsDown(t *testing.T) {
 func TestCopyOnDiskThatIsNoPolicy(t *testing.T) {
 	t.Parallel()
 	other := newKey(t)
-	tests := map[string]func(t *testing.T, jws string) string{
-		"truncated":        func(_ *testing.T, jws string) string { return jws[:len(jws)/2] },
-		"empty":            func(*testing.T, string) string { return "" },
-		"not a policy":     func(*testing.T, string) string { return "{}" },
-		"one letter":       func(_ *testing.T, jws string) string { return jws[:60] + flip(jws[60:61]) + jws[61:] },
-		"another key":      func(t *testing.T, _ string) string { return signed(t, document(1, 9, "aud_1"), other, "k1") },
-		"another kid":      func(t *testing.T, _ string) string { return signed(t, document(1, 9, "aud_1"), other, "k2") },
-		"without a dot":    func(_ *testing.T, jws string) string { return strings.ReplaceAll(jws, ".", "") },
+	tests := map[string]func(jws string) string{
+		"truncated":        func(jws string) string { return jws[:len(jws)/2] },
+		"empty":            func(string) string { return "" },
+		"not a policy":     func(string) string { return "{}" },
+		"one letter":       func(jws string) string { return jws[:60] + flip(jws[60:61]) + jws[61:] },
+		"without a dot":    func(jws string) string { return strings.ReplaceAll(jws, ".", "") },
+		"another key":      func(string) string { return signed(t, document(1, 9, "aud_1"), other, "k1") },
+		"another kid":      func(string) string { return signed(t, document(1, 9, "aud_1"), other, "k2") },
 		"another audience": nil,
 	}
 	for name, spoil := range tests {
@@ -96,11 +96,9 @@ func TestCopyOnDiskThatIsNoPolicy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bad := ""
-			if spoil == nil {
-				bad = signed(t, document(1, 9, "aud_2"), p.key, "k1")
-			} else {
-				bad = spoil(t, string(raw))
+			bad := signed(t, document(1, 9, "aud_2"), p.key, "k1")
+			if spoil != nil {
+				bad = spoil(string(raw))
 			}
 			if err := os.WriteFile(path, []byte(bad), 0o600); err != nil {
 				t.Fatal(err)
@@ -139,16 +137,16 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 	other := newKey(t)
 	tests := []struct {
 		name   string
-		jws    func(t *testing.T, p *plane) string
+		jws    func(p *plane) string
 		reason string
 	}{
-		{"an older revision, replayed", func(t *testing.T, p *plane) string { return signed(t, document(2, 4, "aud_1"), p.key, "k1") }, "older"},
-		{"an older epoch", func(t *testing.T, p *plane) string { return signed(t, document(1, 99, "aud_1"), p.key, "k1") }, "older"},
-		{"another audience", func(t *testing.T, p *plane) string { return signed(t, document(2, 9, "aud_2"), p.key, "k1") }, "audience"},
-		{"another key", func(t *testing.T, _ *plane) string { return signed(t, document(2, 9, "aud_1"), other, "k1") }, "signature"},
-		{"an unknown key", func(t *testing.T, _ *plane) string { return signed(t, document(2, 9, "aud_1"), other, "k2") }, "signature"},
-		{"no signature", func(*testing.T, *plane) string { return "{}" }, "signature"},
-		{"nothing", func(*testing.T, *plane) string { return "" }, "signature"},
+		{"an older revision, replayed", func(p *plane) string { return signed(t, document(2, 4, "aud_1"), p.key, "k1") }, "older"},
+		{"an older epoch", func(p *plane) string { return signed(t, document(1, 99, "aud_1"), p.key, "k1") }, "older"},
+		{"another audience", func(p *plane) string { return signed(t, document(2, 9, "aud_2"), p.key, "k1") }, "audience"},
+		{"another key", func(*plane) string { return signed(t, document(2, 9, "aud_1"), other, "k1") }, "signature"},
+		{"an unknown key", func(*plane) string { return signed(t, document(2, 9, "aud_1"), other, "k2") }, "signature"},
+		{"no signature", func(*plane) string { return "{}" }, "signature"},
+		{"nothing", func(*plane) string { return "" }, "signature"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -157,7 +155,7 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 			p.publish(2, 5)
 			f, _ := p.follow(t.TempDir(), c.now)
 			eventually(t, "revision 5", runs(f, 5))
-			bad := tt.jws(t, p)
+			bad := tt.jws(p)
 			p.set(func() {
 				p.answer = func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("ETag", `"e2.r9.000000000000-jose"`)

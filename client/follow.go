@@ -21,14 +21,14 @@ const (
 var errOlder = errors.New("it is older than the policy that runs")
 
 // follow pulls until ctx ends.
-func (f *Feed) follow(ctx context.Context) error {
+func (f *Feed) follow(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; {
 		began := f.now()
 		fresh, err := f.pull(ctx)
 		var wait time.Duration
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return
 		case err == nil:
 			attempt = 0
 			if !fresh && f.now().Sub(began) < time.Second {
@@ -42,10 +42,9 @@ func (f *Feed) follow(ctx context.Context) error {
 			attempt++
 		}
 		if sleep(ctx, wait) != nil {
-			return nil
+			return
 		}
 	}
-	return nil
 }
 
 // pause logs why a pull got nothing, and says how long to wait.
@@ -76,7 +75,10 @@ func (f *Feed) pull(ctx context.Context) (fresh bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer drain(res.Body)
+	defer func() {
+		drain(res.Body)
+		_ = res.Body.Close() // it was only read
+	}()
 	switch res.StatusCode {
 	case http.StatusOK:
 		return active == nil || active.ETag != res.Header.Get("ETag"), f.accept(ctx, res)

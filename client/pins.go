@@ -62,7 +62,10 @@ func (c *Client) pin(ctx context.Context, jws string) (*pins, error) {
 	if err != nil {
 		return nil, doing("fetching keys", err)
 	}
-	defer drain(res.Body)
+	defer func() {
+		drain(res.Body)
+		_ = res.Body.Close() // it was only read
+	}()
 	if res.StatusCode != http.StatusOK {
 		return nil, doing("fetching keys", readError(res))
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -65,7 +66,7 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		p.tokens.Add(1)
-		reply(w, 200, TokenReply{AccessToken: "token-" + string('0'+rune(p.tokens.Load()%10)), TokenType: "Bearer", ExpiresIn: 300})
+		reply(w, 200, TokenReply{AccessToken: "token-" + strconv.Itoa(int(p.tokens.Load())), TokenType: "Bearer", ExpiresIn: 300})
 	case r.URL.Path == PathKeys:
 		reply(w, 200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: "k1", Algorithm: "EdDSA", Use: "sig"}}})
 	case r.URL.Path == PathStatus:

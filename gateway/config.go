@@ -62,7 +62,7 @@ const (
 	defaultObserveEvery = time.Minute
 	defaultProcesses    = 32
 	maxHoldWait         = 45 * time.Second
-	secretVariable      = "COUNTERSIGN_CLIENT_SECRET" //nolint:gosec // the name of a variable, not a secret
+	secretVariable      = "COUNTERSIGN_CLIENT_SECRET"
 )
 
 // algorithms are those a token may be signed by: asymmetric ones only.

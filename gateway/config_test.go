@@ -118,8 +118,11 @@ func TestDigestOfACommandTellsCommandLinesApart(t *testing.T) {
 	base := Command{Argv: []string{"a", "b"}, Env: []string{"PATH"}, Dir: "/"}
 	seen := map[string]bool{digest(base): true}
 	for _, other := range []Command{
-		{Argv: []string{"a b"}, Env: []string{"PATH"}, Dir: "/"}, {Argv: []string{"a", "b"}, Dir: "/"}, {Argv: []string{"a", "b"}, Env: []string{"PATH"}},
-		{Argv: []string{"a", "b", ""}, Env: []string{"PATH"}, Dir: "/"}, {Argv: []string{"a", "b"}, Env: []string{"PATH", "HOME"}, Dir: "/"},
+		{Argv: []string{"a b"}, Env: []string{"PATH"}, Dir: "/"},
+		{Argv: []string{"a", "b"}, Dir: "/"},
+		{Argv: []string{"a", "b"}, Env: []string{"PATH"}},
+		{Argv: []string{"a", "b", ""}, Env: []string{"PATH"}, Dir: "/"},
+		{Argv: []string{"a", "b"}, Env: []string{"PATH", "HOME"}, Dir: "/"},
 	} {
 		if d := digest(other); seen[d] {
 			t.Errorf("%+v has the digest of another", other)

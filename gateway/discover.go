@@ -19,17 +19,13 @@ const (
 )
 
 // discoverLoop takes discoveries and does them, one after the other.
-func (g *Gateway) discoverLoop(ctx context.Context) error {
-	offered, err := g.cfg.Offered()
-	if err != nil {
-		return err
-	}
+func (g *Gateway) discoverLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := g.now()
-		job, err := g.client.Lease(ctx, offered, discoveryWait)
+		job, err := g.client.Lease(ctx, g.offered, discoveryWait)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return
 		case err != nil:
 			g.log.Debug("no discovery was leased", slog.Any("error", err))
 			pause(ctx, retryIn(err))
@@ -41,7 +37,6 @@ func (g *Gateway) discoverLoop(ctx context.Context) error {
 			g.discover(ctx, job)
 		}
 	}
-	return nil
 }
 
 func retryIn(err error) time.Duration {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,8 +18,10 @@ import (
 )
 
 func job(url string) client.Job {
-	return client.Job{ID: "dis_1", ServerID: "srv_1", Server: "com.example/orders", Attempt: 1, LeaseSeconds: 60,
-		Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: url, Digest: canonical.Sum("test", []byte(url))}}
+	return client.Job{
+		ID: "dis_1", ServerID: "srv_1", Server: "com.example/orders", Attempt: 1, LeaseSeconds: 60,
+		Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: url, Digest: canonical.Sum("test", []byte(url))},
+	}
 }
 
 func (s *stand) discover(j client.Job) finishedJob {
@@ -104,62 +107,49 @@ func TestDiscoveryFailures(t *testing.T) {
 	tools := func(list string) map[string]func(string) string {
 		return map[string]func(string) string{"tools/list": func(string) string { return list }}
 	}
-	serve := func(h http.HandlerFunc) func(*testing.T) string {
-		return func(t *testing.T) string {
-			up := httptest.NewServer(h)
-			t.Cleanup(up.Close)
-			return up.URL
-		}
+	keep := func(up *httptest.Server) string {
+		t.Cleanup(up.Close)
+		return up.URL
 	}
-	scripted := func(list string) func(*testing.T) string {
-		return func(t *testing.T) string {
-			up := script(t, tools(list))
-			t.Cleanup(up.Close)
-			return up.URL
-		}
-	}
+	serve := func(h http.HandlerFunc) string { return keep(httptest.NewServer(h)) }
+	scripted := func(list string) string { return keep(script(t, tools(list))) }
+	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secured.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	secured.StartTLS()
 	many := "[" + strings.Repeat(`{"name":"t"},`, 9_999) + `{"name":"t"}]`
 	tests := []struct {
 		name  string
-		url   func(*testing.T) string
+		url   string
 		error string
 		step  string // that failed
 	}{
-		{"refused", func(*testing.T) string { return closed }, "refused", client.StepConnect},
-		{"no such name", func(*testing.T) string { return "http://no-such-host.invalid/mcp" }, "cannot be resolved", client.StepResolve},
+		{"refused", closed, "refused", client.StepConnect},
+		{"no such name", "http://no-such-host.invalid/mcp", "cannot be resolved", client.StepResolve},
 		{"a web page", serve(answerWith(200, "text/html", "<html>")), "web page", client.StepInitialize},
 		{"a 404 page", serve(answerWith(404, "text/plain", "nothing here")), "HTTP status 404", client.StepInitialize},
-		{"a redirect", serve(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 307) }), "redirect", client.StepInitialize},
+		{"a redirect", serve(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}), "redirect", client.StepInitialize},
 		{"a login", serve(answerWith(401, "text/plain", "")), "credential", client.StepInitialize},
 		{"JSON but no MCP", serve(answerWith(200, "application/json", `{"hello":"world"}`)), "exactly one way", client.StepInitialize},
 		{"not JSON", serve(answerWith(200, "application/json", `hello`)), "exactly one way", client.StepInitialize},
-		{"TLS spoken to plain HTTP", func(t *testing.T) string {
-			up := httptest.NewServer(http.NotFoundHandler())
-			t.Cleanup(up.Close)
-			return strings.Replace(up.URL, "http:", "https:", 1)
-		}, "TLS", client.StepInitialize},
-		{"an unknown authority", func(t *testing.T) string {
-			up := httptest.NewUnstartedServer(http.NotFoundHandler())
-			up.Config.ErrorLog = nil
-			up.StartTLS()
-			t.Cleanup(up.Close)
-			return up.URL
-		}, "authority", client.StepInitialize},
+		{"TLS spoken to plain HTTP", strings.Replace(serve(http.NotFound), "http:", "https:", 1), "TLS", client.StepInitialize},
+		{"an unknown authority", keep(secured), "authority", client.StepInitialize},
 		{"10,000 tools", scripted(`{"tools":` + many + `}`), "more than 5000", client.StepListTools},
 		{"a large definition", scripted(`{"tools":[{"name":"a","description":"` + strings.Repeat("x", 300<<10) + `"}]}`), "larger than 256 KiB", client.StepListTools},
 		{"a 50 MiB description", scripted(`{"tools":[{"name":"a","description":"` + strings.Repeat("x", 50<<20) + `"}]}`), "more than 32 MiB", client.StepListTools},
 		{"a list without end", scripted(`{"tools":[{"name":"a"}],"nextCursor":"again"}`), "does not end", client.StepListTools},
 		{"a tool named twice over", scripted(`{"tools":[{"name":"a","name":"b"}]}`), "exactly one way", client.StepListTools},
 		{"no list", scripted(`{"things":[]}`), "exactly one way", client.StepListTools},
-		{"no URL", func(*testing.T) string { return "file:///etc/passwd" }, "no http or https URL", ""},
-		{"a URL with a password", func(*testing.T) string { return "http://a:b@127.0.0.1/" }, "no http or https URL", ""},
-		{"an address where clouds keep credentials", func(*testing.T) string { return "http://169.254.169.254/latest" }, "link-local", client.StepConnect},
+		{"no URL", "file:///etc/passwd", "no http or https URL", ""},
+		{"a URL with a password", "http://a:b@127.0.0.1/", "no http or https URL", ""},
+		{"an address where clouds keep credentials", "http://169.254.169.254/latest", "link-local", client.StepConnect},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, nil)
-			f := s.discover(job(tt.url(t)))
+			f := s.discover(job(tt.url))
 			if !f.failed || !strings.Contains(f.failure.Error, tt.error) {
 				t.Fatalf("got %v %q, %d tools; want an error with %q", f.failed, f.failure.Error, len(f.offer.Tools), tt.error)
 			}

@@ -17,7 +17,7 @@ import (
 
 var eras = []string{"2025-03-26", "2025-11-25", "2026-07-28"}
 
-func call(t *testing.T, session *mcp.ClientSession, tool string, arguments string) *mcp.CallToolResult {
+func call(t *testing.T, session *mcp.ClientSession, tool, arguments string) *mcp.CallToolResult {
 	t.Helper()
 	res, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: json.RawMessage(arguments)})
 	if err != nil {
@@ -290,13 +290,11 @@ func TestArgumentsAreValidatedAndNotRepeated(t *testing.T) {
 		{"too long", `{"id":"o-1001","note":"` + strings.Repeat("secret-value", 50) + `"}`, "/note"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			res := call(t, session, "update_order", tt.arguments)
-			d, _ := res.Meta[metaDecision].(map[string]any)
-			if reasonOf(res) != "invalid_arguments" || d["path"] != tt.path || strings.Contains(textOf(res), "secret-value") {
-				t.Errorf("got %v %q", d, textOf(res))
-			}
-		})
+		res := call(t, session, "update_order", tt.arguments)
+		d, _ := res.Meta[metaDecision].(map[string]any)
+		if reasonOf(res) != "invalid_arguments" || d["path"] != tt.path || strings.Contains(textOf(res), "secret-value") {
+			t.Errorf("%s: got %v %q", tt.name, d, textOf(res))
+		}
 	}
 	if s.shop.Executions("update_order") != 0 {
 		t.Error("executed")

@@ -18,6 +18,7 @@ import (
 // Gateway is one instance of the enforcement point.
 type Gateway struct {
 	cfg        Config
+	offered    []client.Command
 	client     *client.Client
 	feed       *client.Feed
 	records    *client.Recorder
@@ -64,7 +65,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 		return nil, err
 	}
 	g := &Gateway{
-		cfg: cfg, client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
+		cfg: cfg, offered: offered, client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
 		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
 		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
 	}
@@ -121,7 +122,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.watch.run(ctx) })
 	group.Go(func() error { return g.stdio.run(ctx) })
 	for range discoveryWorkers {
-		group.Go(func() error { return g.discoverLoop(ctx) })
+		group.Go(func() error { g.discoverLoop(ctx); return nil })
 	}
 	err := group.Wait()
 	g.stop()

@@ -30,8 +30,7 @@ func (x *exchange) govern() error {
 	}
 	x.log.use = u
 	v := x.decide(u)
-	switch v.Reason {
-	case policy.ReasonUnknownServer, policy.ReasonUnknownTool, policy.ReasonNoGrant:
+	if v.Reason == policy.ReasonUnknownServer || v.Reason == policy.ReasonUnknownTool || v.Reason == policy.ReasonNoGrant {
 		return x.hide()
 	}
 	if v.Outcome == policy.Deny {
@@ -70,8 +69,9 @@ func denialText(reason policy.Reason, u use) string {
 		return driftText(u.kind)
 	case policy.ReasonSuspended:
 		return "DENIED (not executed): the server is suspended. Ask the team that owns it."
+	default:
+		return "DENIED by policy (not executed). Do not retry; ask an admin."
 	}
-	return "DENIED by policy (not executed). Do not retry; ask an admin."
 }
 
 func driftText(kind policy.Kind) string {

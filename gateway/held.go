@@ -258,8 +258,9 @@ func (h *heldCall) tellEnd(ctx context.Context, id string) (ended bool, err erro
 	switch a.State {
 	case client.ApprovalDenied, client.ApprovalExpired, client.ApprovalCancelled, client.ApprovalSuperseded, client.ApprovalRevoked:
 		return true, h.notApproved(a)
+	default:
+		return false, nil
 	}
-	return false, nil
 }
 
 // act on the state of the request.
@@ -271,8 +272,9 @@ func (h *heldCall) act(ctx context.Context, a client.Approval) (goOn bool, err e
 		return h.redeem(ctx, a)
 	case client.ApprovalNotRequired:
 		return false, h.x.deny(reasonPolicyMoving, "NOT EXECUTED YET: the policy has just changed. Call again in a few seconds.")
+	default:
+		return false, h.notApproved(a)
 	}
-	return false, h.notApproved(a)
 }
 
 // redeem claims and uses the confirmation. After it returned true this exchange, and no other anywhere, may

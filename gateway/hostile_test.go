@@ -95,12 +95,10 @@ func TestHostileBodiesReachNobody(t *testing.T) {
 		{"no params", `{"jsonrpc":"2.0","id":1,"method":"tools/call"}`, 200, codeInvalidParams},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			r := s.post(tt.body, nil)
-			if r.status != tt.status || r.code != tt.code {
-				t.Errorf("got HTTP %d, code %d, %s; want %d and %d", r.status, r.code, r.body, tt.status, tt.code)
-			}
-		})
+		r := s.post(tt.body, nil)
+		if r.status != tt.status || r.code != tt.code {
+			t.Errorf("%s: got HTTP %d, code %d, %s; want %d and %d", tt.name, r.status, r.code, r.body, tt.status, tt.code)
+		}
 	}
 	if n := s.total(); n != 0 {
 		t.Errorf("%d requests reached the server: %+v", n, s.sent)
@@ -136,11 +134,9 @@ func TestHeadersMustMatchTheBody(t *testing.T) {
 		{"two sessions", callBody, http.Header{headerSession: {"a", "b"}}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if r := s.post(tt.body, tt.header); r.status != 400 || r.code != codeHeaderMismatch {
-				t.Errorf("got HTTP %d, code %d, %s", r.status, r.code, r.body)
-			}
-		})
+		if r := s.post(tt.body, tt.header); r.status != 400 || r.code != codeHeaderMismatch {
+			t.Errorf("%s: got HTTP %d, code %d, %s", tt.name, r.status, r.code, r.body)
+		}
 	}
 	if n := s.total(); n != 0 {
 		t.Errorf("%d requests reached the server", n)

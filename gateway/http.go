@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -94,9 +95,7 @@ func (x *exchange) upstreamHeader(extra http.Header) http.Header {
 			h[name] = values
 		}
 	}
-	for name, values := range extra {
-		h[name] = values
-	}
+	maps.Copy(h, extra)
 	return h
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -83,9 +84,7 @@ func (g *Gateway) post(ctx context.Context, l *link, u *url.URL, extra http.Head
 	if err != nil {
 		return nil, fmt.Errorf("making request: %w", err)
 	}
-	for name, values := range extra {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, extra)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	if l.version != "" {
@@ -103,7 +102,7 @@ func (g *Gateway) post(ctx context.Context, l *link, u *url.URL, extra http.Head
 	}
 	defer func() { _ = res.Body.Close() }() // it was read as far as wanted
 	if method == "initialize" {
-		g.adoptSession(l, u, extra, res.Header.Get(headerSession))
+		g.adoptSession(l, u, extra, res.Header.Get(headerSession)) //nolint:contextcheck // the session ends after the request
 	}
 	return readAnswer(l, res, id)
 }
@@ -121,9 +120,7 @@ func (g *Gateway) adoptSession(l *link, u *url.URL, extra http.Header, id string
 		if err != nil {
 			return
 		}
-		for name, values := range extra {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, extra)
 		req.Header.Set(headerSession, id)
 		if res, err := g.upstream.Do(req); err == nil {
 			_ = res.Body.Close() // a server may keep sessions until they are idle

@@ -50,7 +50,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		err = x.post()
 	case http.MethodGet, http.MethodDelete:
-		err = x.sessionRequest()
+		err = x.sessionRequest() //nolint:contextcheck // an outcome is reported also after the request
 	default:
 		w.Header().Set("Allow", "GET, POST, DELETE")
 		err = &rpcError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, message: "Use POST, GET or DELETE."}
@@ -138,13 +138,13 @@ func (x *exchange) readBody() ([]byte, error) {
 	return raw, nil
 }
 
-// errServer is a server that cannot be used now; the text is for the caller.
-type errServer struct {
+// serverError is a server that cannot be used now; the text is for the caller.
+type serverError struct {
 	reason policy.Reason
 	text   string
 }
 
-func (e *errServer) Error() string { return e.text }
+func (e *serverError) Error() string { return e.text }
 
 // Reasons of ours, beside those of package policy.
 const (
@@ -166,11 +166,11 @@ func (x *exchange) find() error {
 	snapshot, err := x.g.feed.Current()
 	switch {
 	case errors.Is(err, client.ErrRevoked):
-		return &errServer{reasonRevoked, "This gateway was revoked and denies every call. Tell its operator."}
+		return &serverError{reasonRevoked, "This gateway was revoked and denies every call. Tell its operator."}
 	case errors.Is(err, client.ErrExpired):
-		return &errServer{reasonExpired, "The gateway lost contact with its control plane for too long, so it denies every call. Try again later, or tell its operator."}
+		return &serverError{reasonExpired, "The gateway lost contact with its control plane for too long, so it denies every call. Try again later, or tell its operator."}
 	case err != nil:
-		return &errServer{reasonNoPolicy, "The gateway has no policy yet, so it denies every call. Try again in a moment."}
+		return &serverError{reasonNoPolicy, "The gateway has no policy yet, so it denies every call. Try again in a moment."}
 	}
 	x.snapshot = snapshot
 	v := snapshot.Index.Decide(policy.Request{Server: x.name, Kind: policy.KindTool, Now: x.g.now()})
@@ -179,15 +179,16 @@ func (x *exchange) find() error {
 	case policy.ReasonUnknownServer:
 		return &rpcError{status: http.StatusNotFound, code: codeDenied, message: "This gateway knows no server of that name."}
 	case policy.ReasonSuspended:
-		return &errServer{policy.ReasonSuspended, "The server is suspended: nothing of it may be used now. Ask the team that owns it."}
+		return &serverError{policy.ReasonSuspended, "The server is suspended: nothing of it may be used now. Ask the team that owns it."}
+	default: // it is active; the tool of no name is not there
+		return nil
 	}
-	return nil
 }
 
 // refuseUse answers what cannot be served at all: as a tool's result where one is awaited, which every client
 // shows, else as an error.
 func (x *exchange) refuseUse(rule method, err error) error {
-	e := (*errServer)(nil)
+	e := (*serverError)(nil)
 	if !errors.As(err, &e) {
 		return err
 	}
@@ -221,7 +222,7 @@ func (x *exchange) sessionRequest() error {
 		return &rpcError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, message: "Only a session has a stream, or an end."}
 	}
 	if err := x.find(); err != nil {
-		if e := (*errServer)(nil); errors.As(err, &e) {
+		if e := (*serverError)(nil); errors.As(err, &e) {
 			return &rpcError{status: http.StatusServiceUnavailable, code: codeNoPolicy, message: e.text}
 		}
 		return err

@@ -84,8 +84,10 @@ func newStdioStand(t *testing.T, mode string, change func(*Config)) *stand {
 		Resource: policy.Resource{Servers: []string{"*"}, Kinds: []policy.Kind{"tool", "prompt", "resource"}},
 	}}
 	s.source.Guardrails = []policy.SourceGuardrail{{
-		Guardrail: policy.Guardrail{ID: "grd_1", Name: "destructive", Subject: policy.Subject{Everyone: true},
-			Effect: policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}}},
+		Guardrail: policy.Guardrail{
+			ID: "grd_1", Name: "destructive", Subject: policy.Subject{Everyone: true},
+			Effect: policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}},
+		},
 		Resource: policy.Resource{Servers: []string{"*"}, Risks: []policy.Risk{policy.Destructive}},
 	}}
 	return s.publish()

@@ -97,7 +97,7 @@ func (w *watcher) fresh(ctx context.Context, s *policy.Server) (map[use]canonica
 			w.mu.Unlock()
 			return seen, nil
 		}
-		looking := w.look(s, e)
+		looking := w.look(s, e) //nolint:contextcheck // others may wait for this look too
 		w.mu.Unlock()
 		select {
 		case <-looking:
@@ -298,7 +298,7 @@ func (w *watcher) lookAround(ctx context.Context, all bool) {
 		e := w.entry(s)
 		var looking <-chan struct{}
 		if all || e.seen == nil && e.err == nil {
-			looking = w.look(s, e)
+			looking = w.look(s, e) //nolint:contextcheck // others may wait for this look too
 		}
 		w.mu.Unlock()
 		if looking == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -162,8 +163,10 @@ func (s *stand) open() *stand {
 		Resource: policy.Resource{Servers: []string{"*"}, Kinds: []policy.Kind{"tool", "prompt", "resource"}},
 	}}
 	s.source.Guardrails = []policy.SourceGuardrail{{
-		Guardrail: policy.Guardrail{ID: "grd_1", Name: "destructive", Subject: policy.Subject{Everyone: true},
-			Effect: policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}}},
+		Guardrail: policy.Guardrail{
+			ID: "grd_1", Name: "destructive", Subject: policy.Subject{Everyone: true},
+			Effect: policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}},
+		},
 		Resource: policy.Resource{Servers: []string{"*"}, Risks: []policy.Risk{policy.Destructive}},
 	}}
 	return s.publish()
@@ -303,9 +306,7 @@ func (s *stand) post(body string, header http.Header) reply {
 	req.Header.Set("Authorization", "Bearer "+s.idp.token("ada"))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	return s.do(req)
 }
 
