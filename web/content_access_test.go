@@ -10,9 +10,9 @@ func grants() Grants {
 	return Grants{
 		May: true, Next: "/grants?after=g4",
 		Grants: []GrantLine{
-			grant("g1", "Support refunds", "members of support-emea, through billing-agent", "create_refund on com.stripe/payments", "active", nil),
-			grant("g2", "Release team, storefront", "members of release, through release-bot", "merge_* or delete_branch on com.github/acme", "active", &end),
-			grant("g3", "Contractor, migration", "yuki", "every tool that is read-only on com.acme/postgres", "active", &end),
+			grant("g1", "Support refunds", "members of support-emea, through billing-agent", "create_refund on com.stripe/payments", "in_force", nil),
+			grant("g2", "Release team, storefront", "members of release, through release-bot", "merge_* or delete_branch on com.github/acme", "in_force", &end),
+			grant("g3", "Contractor, migration", "yuki", "every tool that is read-only on com.acme/postgres", "later", &end),
 			grant("g4", "Old onboarding bot", "through onboarding-v1", "invite_member on com.slack/acme", "ended", &end),
 		},
 	}

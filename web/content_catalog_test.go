@@ -41,21 +41,21 @@ func look(state string, steps ...DiscoveryStep) Discovery {
 
 func looking() Discovery {
 	return look("running", DiscoveryStep{"resolve", "done", "203.0.113.24, a public address", 12}, DiscoveryStep{"connect", "done", "TLS 1.3, certificate valid until 4 Feb 2027", 41},
-		DiscoveryStep{"initialize", "running", "", 0}, DiscoveryStep{"list_tools", "waiting", "", 0}, DiscoveryStep{"list_prompts", "waiting", "", 0}, DiscoveryStep{"list_resources", "waiting", "", 0})
+		DiscoveryStep{"initialize", "running", "", 0}, DiscoveryStep{"list tools", "waiting", "", 0}, DiscoveryStep{"list prompts", "waiting", "", 0}, DiscoveryStep{"list resources", "waiting", "", 0})
 }
 
 func lookFailed() Discovery {
 	d := look("failed", DiscoveryStep{"resolve", "done", "203.0.113.24, a public address", 12},
 		DiscoveryStep{"connect", "failed", "x509: certificate has expired or is not yet valid: current time is after 2026-11-01T00:00:00Z", 41},
-		DiscoveryStep{"initialize", "skipped", "", 0}, DiscoveryStep{"list_tools", "skipped", "", 0})
+		DiscoveryStep{"initialize", "skipped", "", 0}, DiscoveryStep{"list tools", "skipped", "", 0})
 	d.Error, d.FinishedAt = "The certificate of orders.acme.example expired on 1 November 2026.", before(time.Second)
 	return d
 }
 
 func lookDone() Discovery {
 	d := look("done", DiscoveryStep{"resolve", "done", "203.0.113.24, a public address", 12}, DiscoveryStep{"connect", "done", "TLS 1.3, certificate valid until 4 Feb 2027", 41},
-		DiscoveryStep{"initialize", "done", "Acme Orders 3.2.0, protocol 2025-11-25", 118}, DiscoveryStep{"list_tools", "done", "7 tools on 2 pages, 21.6 KB kept as received", 232},
-		DiscoveryStep{"list_prompts", "skipped", "", 0})
+		DiscoveryStep{"initialize", "done", "Acme Orders 3.2.0, protocol 2025-11-25", 118}, DiscoveryStep{"list tools", "done", "7 tools on 2 pages, 21.6 KB kept as received", 232},
+		DiscoveryStep{"list prompts", "skipped", "", 0})
 	d.FinishedAt, d.Review = before(time.Second), review()
 	return d
 }

@@ -1,11 +1,15 @@
 package web
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/a-h/templ"
 )
 
 // run is a stretch of text that is shown as it is, or one character that is shown by its number.
@@ -46,7 +50,50 @@ func hidden(r rune, rest string) bool {
 		return false
 	}
 	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
-		r == 0x00AD || r == 0x034F || r == 0x115F || r == 0x1160 || r == 0x3164 || r == 0xFFA0 || r == 0x17B4 || r == 0x17B5
+		r == blankBraille
+}
+
+const blankBraille = 0x2800 // a symbol by its class, and looks like a space
+
+// plain is text for places that cannot hold markup, such as the title of the tab: what is hidden stands there by
+// its code point.
+func plain(s string) string {
+	var out strings.Builder
+	for _, r := range runs(s) {
+		if r.glyph {
+			r.text = "‹" + r.text + "›"
+		}
+		out.WriteString(r.text)
+	}
+	return out.String()
+}
+
+// markup is HTML that stands in this package's source.
+type markup string
+
+// said is a sentence of ours about things that others named: each %s of it takes a value, shown as Visible does.
+func said(sentence markup, values ...string) templ.Component {
+	return templ.ComponentFunc(func(ctx context.Context, w io.Writer) error {
+		for i, part := range strings.Split(string(sentence), "%s") {
+			if i > 0 {
+				if err := Visible(values[i-1]).Render(ctx, w); err != nil {
+					return err
+				}
+			}
+			if _, err := io.WriteString(w, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// local is an address of this console; anything else leads to the overview.
+func local(address string) templ.SafeURL {
+	if !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.HasPrefix(address, `/\`) {
+		return "/"
+	}
+	return templ.SafeURL(address)
 }
 
 // foldAfter is how many lines of a text are shown before it folds.

@@ -1,6 +1,10 @@
 package web
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // stateWords is how a state is said on screen.
 func stateWords(state string) string {
@@ -16,10 +20,16 @@ func stateWords(state string) string {
 	case "later":
 		return "Not yet"
 	}
-	if state == strings.ToUpper(state) {
-		return state
+	return capital(strings.ReplaceAll(state, "_", " "))
+}
+
+// capital begins text with a capital letter.
+func capital(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	if first == utf8.RuneError {
+		return text
 	}
-	return strings.ToUpper(state[:1]) + state[1:]
+	return string(unicode.ToUpper(first)) + text[size:]
 }
 
 // kindWords is how a kind of thing that a server offers is said.
@@ -31,6 +41,33 @@ func kindWords(kind string) string {
 		return "Resource"
 	}
 	return "Tool"
+}
+
+// transportWords is how a way to reach a server is said.
+func transportWords(transport string) string {
+	if transport == "stdio" {
+		return "Command"
+	}
+	return "Address"
+}
+
+// rolloutWords is what the state of a gateway means.
+func rolloutWords(state string) string {
+	switch state {
+	case "SYNCED":
+		return "It enforces the current policy."
+	case "PENDING":
+		return "It has yet to fetch the current policy, and enforces what it holds."
+	case "REJECTED":
+		return "It refused the current policy, and enforces what it holds."
+	case "STALE":
+		return "Its lease has ended, so it denies every call."
+	case "OFFLINE":
+		return "It may enforce what it holds until its lease ends, then it denies."
+	case "revoked":
+		return "It is refused, and denies every call."
+	}
+	return ""
 }
 
 // reasonWords is how a code, as a policy's reason, is said; anything else is somebody's own words.

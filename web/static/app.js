@@ -1,37 +1,65 @@
-// Countersign's own script: copying, countdowns and keys. Everything works without it.
+// Countersign's own script: copying, countdowns, keys, and what htmx should not do. Everything works without it.
 (() => {
-  const each = (selector, fn, root = document) => root.querySelectorAll(selector).forEach(fn);
+  const all = (selector) => [...document.querySelectorAll(selector)];
 
   // Copy buttons
-  each("[data-copy]", (button) => {
+  for (const button of all("[data-copy]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent.trim());
-      button.lastChild.textContent = " Copied";
+      const text = document.getElementById(button.dataset.copy).textContent.trim();
+      const words = button.querySelector("[data-words]");
+      try {
+        await navigator.clipboard.writeText(text);
+        words.textContent = "Copied";
+      } catch {
+        words.textContent = "Select it and copy";
+      }
     });
+  }
+
+  // Time left: the server decides, this only shows it; no screen reader is told each second.
+  const tick = () => {
+    for (const b of all("[data-until]")) {
+      const s = Math.max(0, Math.round((new Date(b.dataset.until) - Date.now()) / 1000));
+      b.textContent = `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} left`;
+      const bar = b.parentElement.querySelector("progress");
+      if (bar) bar.value = s;
+    }
+  };
+  if (document.getElementById("queue")) { tick(); setInterval(tick, 1000); }
+
+  // Live regions: say whether they are, and never let an answer that lacks the region empty it.
+  const live = (is) => { for (const sign of all("[data-live]")) sign.hidden = !is; };
+  document.addEventListener("htmx:sse:after:connection", () => live(true));
+  document.addEventListener("htmx:sse:error", () => live(false));
+  document.addEventListener("htmx:sse:close", () => live(false));
+  document.addEventListener("htmx:before:swap", (e) => {
+    const main = e.detail.tasks.find((task) => task.type === "main");
+    if (main && !main.fragment.childElementCount) { e.preventDefault(); live(false); }
   });
 
-  // Time left: the server decides, this only shows it. Announced by nobody, updated each second near the end.
-  const tick = () => each("[data-until]", (b) => {
-    const s = Math.max(0, Math.round((new Date(b.dataset.until) - Date.now()) / 1000));
-    b.textContent = `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} left`;
-    const bar = b.parentElement.querySelector("progress");
-    if (bar) bar.value = s;
-  });
-  if (document.querySelector("[data-until]")) { tick(); setInterval(tick, 1000); }
-
-  // Keys on the queue: J and K move, A and D only go to a button, Enter on it decides.
+  // Keys on the queue: J and K move, A and D only go to a button, Enter on it decides. They can be switched off.
   const hint = document.querySelector("[data-keys]");
-  if (!hint || localStorage.getItem("countersign-keys") === "off") return;
-  hint.hidden = false;
+  if (!hint) return;
+  const off = () => localStorage.getItem("countersign-keys") === "off";
+  const say = () => {
+    for (const words of all("[data-keys-on]")) words.hidden = off();
+    hint.querySelector("[data-keys-switch]").textContent = off() ? "Switch keys on" : "Switch keys off";
+    hint.hidden = false;
+  };
+  hint.querySelector("[data-keys-switch]").addEventListener("click", () => {
+    localStorage.setItem("countersign-keys", off() ? "on" : "off");
+    say();
+  });
+  say();
   document.addEventListener("keydown", (e) => {
-    if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select")) return;
-    const links = [...document.querySelectorAll("#queue ol a")];
+    if (off() || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, textarea, select")) return;
+    const links = all("#queue ol a");
     const at = links.indexOf(document.activeElement);
     const target = {
       j: links[Math.min(at + 1, links.length - 1)], k: links[Math.max(at - 1, 0)],
       a: document.querySelector("[data-key=a]"), d: document.querySelector("[data-key=d]"),
-    }[e.key];
+    }[e.key.toLowerCase()];
     if (target) { e.preventDefault(); target.focus(); }
   });
 })();
