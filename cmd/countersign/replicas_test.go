@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,15 +15,10 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"countersign/identity"
 	"countersign/internal/devidp"
 	"countersign/internal/devidp/devidptest"
 	"countersign/internal/orders"
 	"countersign/internal/pgtest"
-	"countersign/internal/postgres"
-	"countersign/registry"
 )
 
 // fleet is a production-like installation: a database, two replicas behind a balancer that takes turns, an identity
@@ -148,21 +142,4 @@ func freePort(t *testing.T) net.Listener {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// makeTeam makes the team that owns the sample server, as an operator with access to the database would before
-// there is a page for it.
-func (f *fleet) makeTeam(t *testing.T) {
-	t.Helper()
-	pool, err := pgxpool.New(t.Context(), f.database.RuntimeDSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	hub := postgres.NewHub(pool, slog.New(slog.DiscardHandler))
-	teams := registry.New(pool, hub, slog.New(slog.DiscardHandler))
-	who := identity.Principal{Kind: identity.System, Name: "operator"}
-	if _, err := teams.CreateTeam(t.Context(), who, registry.NewTeam{Name: "Commerce", IDPGroups: []string{"commerce"}}); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -33,7 +33,7 @@ func Open(t testing.TB) *Browser {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("hide-scrollbars", true))
+		chromedp.Flag("hide-scrollbars", true), chromedp.Flag("disable-gpu", true))
 	if path := os.Getenv("COUNTERSIGN_CHROMIUM"); path != "" {
 		options = append(options, chromedp.ExecPath(path))
 	}
