@@ -45,6 +45,7 @@ type verifier struct {
 	resource string
 	issuers  map[string]*issuer
 	now      func() time.Time
+	cache    tokenCache
 }
 
 func newVerifier(cfg Config, hc *http.Client, now func() time.Time) *verifier {
@@ -77,7 +78,15 @@ func (v *verifier) fromRequest(r *http.Request) (*caller, error) {
 	if len(values) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") {
 		return nil, errMalformed
 	}
-	return v.verify(r.Context(), strings.TrimSpace(token))
+	token = strings.TrimSpace(token)
+	if known := v.cache.get(token, v.now()); known != nil {
+		return known, nil
+	}
+	c, err := v.verify(r.Context(), token)
+	if err == nil {
+		v.cache.put(token, *c, v.now())
+	}
+	return c, err
 }
 
 // verify says who presents the token.
