@@ -35,10 +35,11 @@ func BenchmarkRedeem(b *testing.B) {
 
 func BenchmarkRedeemStatement(b *testing.B) {
 	w, all := benchWorld(b, b.N)
-	spendAll(b, all, func(i int) error { return bareRedeem(w.queue.pool, all[i], redemption(i), b) })
+	spendAll(b, all, func(i int) error { return bareRedeem(b, w.queue.pool, all[i], redemption(i)) })
 }
 
-func bareRedeem(pool *pgxpool.Pool, s spendable, id string, b *testing.B) error {
+func bareRedeem(b *testing.B, pool *pgxpool.Pool, s spendable, id string) error {
+	b.Helper()
 	hash, err := parseToken(s.token)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	if err := flag.Set("rapid.checks", "40"); err != nil { // a run of TestModel is some 500 statements; -rapid.checks=1000 for more
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
