@@ -43,6 +43,10 @@ lint: ## go vet and the linters of .golangci.yml
 verify: ## Check that generated files, formatting and go.mod are as the generators would leave them
 	@tools/verify
 
+.PHONY: bench
+bench: ## Measure the performance budget, floor beside ours, and print it as a Markdown table
+	@$(setup) postgres cc -- $(GO) run ./bench
+
 .PHONY: vuln
 vuln: ## Check the modules for known vulnerabilities (needs vuln.go.dev)
 	@$(GO) tool -modfile=tools/go.mod govulncheck ./...

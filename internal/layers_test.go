@@ -42,7 +42,8 @@ var layers = map[string]int{
 	"web":                        5,
 	"server":                     6,
 	"cmd/countersign":            7,
-	"internal/e2e":               8,
+	"bench":                      0, // runs go test, imports nothing
+	"docs":                       0, // only a test
 	"deploy":                     8, // only a test
 }
 

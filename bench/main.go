@@ -1,0 +1,138 @@
+// Command bench prints the rows of the performance budget that are measured so far, as a Markdown table. Floor and
+// ours are Go benchmarks that run in the same process, one after the other, so that their ratio means something
+// on any machine. It measures and never judges: it exits 0 whether the targets are met or not.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// row is one line of the budget: two benchmarks of a package, the metric that counts, and what it should be.
+type row struct {
+	what, pkg, floor, ours, metric string
+	target                         string
+	met                            func(floor, ours measured) bool
+}
+
+// measured are the values of one benchmark, by unit: "ns/op", "allocs/op", …, each the median of the runs.
+type measured map[string]float64
+
+var rows = []row{
+	{
+		what: "decision with obligations (1,000 servers × 20 tools, 10,000 grants)", pkg: "./policy",
+		floor: "BenchmarkFloor", ours: "BenchmarkDecideAllowed", metric: "ns/op", target: "≤ 2×, 0 allocations",
+		met: func(floor, ours measured) bool { return ours["ns/op"] <= 2*floor["ns/op"] && ours["allocs/op"] == 0 },
+	},
+	{
+		what: "redeem, 16 connections", pkg: "./approvals",
+		floor: "BenchmarkRedeemStatement", ours: "BenchmarkRedeem", metric: "redeemed/s", target: "≥ 0.6× throughput",
+		met: func(floor, ours measured) bool { return ours["redeemed/s"] >= 0.6*floor["redeemed/s"] },
+	},
+	{
+		what: "proxied tools/call, p50", pkg: "./gateway",
+		floor: "BenchmarkCallDirect", ours: "BenchmarkCallProxied", metric: "p50-µs", target: "≤ 500 µs added",
+		met: func(floor, ours measured) bool { return ours["p50-µs"]-floor["p50-µs"] <= 500 },
+	},
+	{
+		what: "304 with authentication", pkg: "./server",
+		floor: "BenchmarkNotModifiedBare", ours: "BenchmarkNotModified", metric: "ns/op", target: "≥ 0.6× requests",
+		met: func(floor, ours measured) bool { return ours["ns/op"] <= floor["ns/op"]/0.6 },
+	},
+}
+
+func main() {
+	if err := run(context.Background(), os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+}
+
+func run(ctx context.Context, out, progress io.Writer) error {
+	fmt.Fprintln(out, "| what | floor | ours | ratio | target | met |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|")
+	for _, r := range rows {
+		fmt.Fprintln(progress, "measuring:", r.what)
+		results, err := measure(ctx, r)
+		if err != nil {
+			fmt.Fprintf(out, "| %s | | | | %s | not measured: %v |\n", r.what, r.target, err)
+			continue
+		}
+		floor, ours := results[r.floor], results[r.ours]
+		met := "no"
+		if r.met(floor, ours) {
+			met = "yes"
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %.2f | %s | %s |\n", r.what, value(floor, r.metric), value(ours, r.metric),
+			ours[r.metric]/floor[r.metric], r.target, met)
+	}
+	return nil
+}
+
+func value(m measured, metric string) string {
+	return strconv.FormatFloat(m[metric], 'f', -1, 64) + " " + metric
+}
+
+// runs is how often each benchmark is run; the median counts.
+const runs = 5
+
+func measure(ctx context.Context, r row) (map[string]measured, error) {
+	pattern := "^(" + r.floor + "|" + r.ours + ")$"
+	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", "1s", //nolint:gosec // the rows above
+		"-count", strconv.Itoa(runs), r.pkg)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, lastLine(stdout.String()+stderr.String()))
+	}
+	results := medians(&stdout)
+	if results[r.floor] == nil || results[r.ours] == nil {
+		return nil, fmt.Errorf("%s has no such benchmarks", r.pkg)
+	}
+	return results, nil
+}
+
+var line = regexp.MustCompile(`^(Benchmark\w+?)(?:-\d+)?\s+\d+\s+(.*)$`)
+
+// medians reads the output of go test -bench.
+func medians(r io.Reader) map[string]measured {
+	all := map[string]map[string][]float64{}
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		m := line.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		if all[m[1]] == nil {
+			all[m[1]] = map[string][]float64{}
+		}
+		fields := strings.Fields(m[2])
+		for i := 0; i+1 < len(fields); i += 2 {
+			if v, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				all[m[1]][fields[i+1]] = append(all[m[1]][fields[i+1]], v)
+			}
+		}
+	}
+	out := map[string]measured{}
+	for name, units := range all {
+		out[name] = measured{}
+		for unit, values := range units {
+			slices.SortFunc(values, cmp.Compare[float64])
+			out[name][unit] = values[len(values)/2]
+		}
+	}
+	return out
+}
+
+func lastLine(s string) string {
+	parts := strings.Split(strings.TrimSpace(s), "\n")
+	return parts[len(parts)-1]
+}
