@@ -33,17 +33,7 @@ type Event struct {
 }
 
 // Append writes the event in the caller's transaction.
-func Append(ctx context.Context, tx pgx.Tx, e Event) error {
-	args, err := e.args()
-	if err != nil {
-		return err
-	}
-	var id int64
-	if err := tx.QueryRow(ctx, appendSQL, args).Scan(&id); err != nil {
-		return fmt.Errorf("writing audit event %s: %w", e.Kind, err)
-	}
-	return nil
-}
+func Append(ctx context.Context, tx pgx.Tx, e Event) error { return write(ctx, tx, e) }
 
 // Refused records that something was refused, in a transaction of its own, with the problem's code, and
 // returns the refusal itself; if the record cannot be written it returns both errors joined.
@@ -53,11 +43,27 @@ func Refused(ctx context.Context, pool *pgxpool.Pool, e Event, refusal error) er
 		detail[k] = v
 	}
 	e.Detail = detail
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return Append(ctx, tx, e) })
-	if err != nil {
+	if err := write(ctx, pool, e); err != nil { // one statement is a transaction of its own
 		return errors.Join(refusal, err)
 	}
 	return refusal
+}
+
+// querier is the caller's transaction, or a pool.
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+func write(ctx context.Context, db querier, e Event) error {
+	args, err := e.args()
+	if err != nil {
+		return err
+	}
+	var id int64
+	if err := db.QueryRow(ctx, appendSQL, args).Scan(&id); err != nil {
+		return fmt.Errorf("writing audit event %s: %w", e.Kind, err)
+	}
+	return nil
 }
 
 const appendSQL = `
