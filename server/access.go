@@ -17,7 +17,7 @@ import (
 // access says who may reach a route at all. Domain methods decide again, about the very thing concerned:
 // a route that lets too many through is a wrong page, never a wrong deed.
 type access struct {
-	public bool            // nobody is asked
+	public bool            // nobody is asked, and no credential is read
 	bearer bool            // /v1: an access token; cookies are not read
 	action identity.Action // a signed-in person (or the bearer) must be allowed this
 }
@@ -33,61 +33,75 @@ var anyone = access{}
 // handler is a route's function; who is the zero Principal on a public route without a session.
 type handler func(c echo.Context, who identity.Principal) error
 
-// guard authenticates and authorises before h runs.
+// guard authenticates and authorises before h runs, and reads a form once, whole, before anything looks at it.
 func (s *Server) guard(a access, h handler) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		who, err := s.authenticate(c, a)
+		who, err := s.admit(c, a)
 		if err != nil {
 			return err
-		}
-		c.Set(principalKey, who)
-		if !a.public && a.action != "" {
-			if err := who.Can(a.action, ""); err != nil {
-				return audit.Refused(c.Request().Context(), s.pool, audit.Event{
-					Kind: "access.refused", Who: who, TargetKind: "route", TargetID: c.Path(), TargetName: c.Request().Method,
-				}, err)
-			}
-		}
-		if isUnsafe(c.Request().Method) && !a.bearer && !a.public {
-			if err := checkCSRF(c); err != nil {
-				return audit.Refused(c.Request().Context(), s.pool, audit.Event{
-					Kind: "access.refused", Who: who, TargetKind: "route", TargetID: c.Path(), TargetName: c.Request().Method,
-				}, err)
-			}
 		}
 		return h(c, who)
 	}
 }
 
-func (s *Server) authenticate(c echo.Context, a access) (identity.Principal, error) {
-	ctx := c.Request().Context()
-	var who identity.Principal
-	var err error
+// admit says who may go on. The refusal of somebody who is known is in the audit log.
+func (s *Server) admit(c echo.Context, a access) (identity.Principal, error) {
+	foreign := checkOrigin(c.Request())
+	who, err := s.authenticate(c, a)
 	switch {
-	case a.bearer:
-		token, ok := bearerToken(c.Request())
-		if !ok {
-			c.Response().Header().Set("WWW-Authenticate", `Bearer realm="countersign"`)
-			return who, problem.New(problem.Unauthenticated, "token_required", "Send an access token from /oauth/token as a bearer token.")
-		}
-		if who, err = s.auth.Bearer(ctx, token); err != nil {
-			c.Response().Header().Set("WWW-Authenticate", `Bearer realm="countersign", error="invalid_token"`)
+	case err != nil && foreign != nil:
+		return who, foreign
+	case err != nil:
+		return who, err
+	}
+	c.Set(principalKey, who)
+	refusal := foreign
+	if refusal == nil && !a.public && a.action != "" {
+		refusal = who.Can(a.action, "")
+	}
+	if refusal == nil {
+		if err := readInput(c, a); err != nil {
 			return who, err
 		}
-	default:
-		cookie, cookieErr := c.Cookie(s.sessionCookie())
-		if cookieErr == nil {
-			who, err = s.auth.Session(ctx, cookie.Value)
-		}
-		if err != nil && !problem.Is(err, problem.Unauthenticated) {
-			return who, err
-		}
-		if !a.public && who.Kind != identity.Person {
-			return who, problem.New(problem.Unauthenticated, "sign_in_required", "Sign in first.")
+		if isUnsafe(c.Request().Method) && !a.bearer && !a.public {
+			refusal = s.checkCSRF(c)
 		}
 	}
+	if refusal == nil || who.Kind == "" {
+		return who, refusal
+	}
+	return who, audit.Refused(c.Request().Context(), s.pool, audit.Event{
+		Kind: "access.refused", Who: who, TargetKind: "route", TargetID: c.Path(), TargetName: c.Request().Method,
+	}, refusal)
+}
+
+// authenticate reads the one credential that the route takes: none, a bearer token or the session's cookie.
+func (s *Server) authenticate(c echo.Context, a access) (identity.Principal, error) {
+	who := identity.Principal{}
+	var err error
+	switch {
+	case a.public:
+	case a.bearer:
+		who, err = s.bearer(c)
+	default:
+		who, err = s.auth.Session(c.Request().Context(), s.sessionValue(c))
+	}
 	who.IP, who.RequestID = c.RealIP(), requestID(c)
-	return who, nil
+	return who, err
+}
+
+func (s *Server) bearer(c echo.Context) (identity.Principal, error) {
+	const challenge = `Bearer realm="countersign"`
+	token, ok := bearerToken(c.Request())
+	if !ok {
+		c.Response().Header().Set("WWW-Authenticate", challenge)
+		return identity.Principal{}, problem.New(problem.Unauthenticated, "token_required", "Send an access token from /oauth/token as a bearer token.")
+	}
+	who, err := s.auth.Bearer(c.Request().Context(), token)
+	if problem.Is(err, problem.Unauthenticated) {
+		c.Response().Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
+	}
+	return who, err
 }
 
 const principalKey = "principal"
@@ -108,25 +122,34 @@ func isUnsafe(method string) bool {
 	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
 }
 
+// checkOrigin is the first wall against other sites: the browser itself says where a request comes from. What
+// comes from no browser says nothing, and needs a credential that no browser adds by itself.
+func checkOrigin(r *http.Request) error {
+	if err := crossOrigin.Check(r); err != nil {
+		return problem.New(problem.Forbidden, "cross_site", "This request comes from another site, so nothing was changed.").Because(err)
+	}
+	return nil
+}
+
+var crossOrigin = http.NewCrossOriginProtection()
+
 // csrfToken is derived from the session cookie, which no page and no script can read: whoever can send it
-// has seen a page of this very session. It is the second wall behind the check of Sec-Fetch-Site and Origin.
-func csrfToken(c echo.Context, cookieName string) string {
-	cookie, err := c.Cookie(cookieName)
-	if err != nil {
+// has seen a page of this very session. It is the second wall.
+func (s *Server) csrfToken(c echo.Context) string {
+	session := s.sessionValue(c)
+	if session == "" {
 		return ""
 	}
-	mac := hmac.New(sha256.New, []byte(cookie.Value))
+	mac := hmac.New(sha256.New, []byte(session))
 	mac.Write([]byte("countersign/csrf/v1"))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func checkCSRF(c echo.Context) error {
-	want := csrfToken(c, c.Get(cookieNameKey).(string))
-	if want == "" || !hmac.Equal([]byte(want), []byte(c.FormValue("csrf"))) {
+func (s *Server) checkCSRF(c echo.Context) error {
+	want := s.csrfToken(c)
+	if want == "" || !hmac.Equal([]byte(want), []byte(c.Request().PostFormValue("csrf"))) {
 		return problem.New(problem.Forbidden, "form_token",
 			"This form is no longer valid, so nothing was changed. Go back, reload the page and send it again.")
 	}
 	return nil
 }
-
-const cookieNameKey = "cookie_name"

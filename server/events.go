@@ -33,36 +33,35 @@ func (s *Server) events(c echo.Context, who identity.Principal) error {
 	}
 	h := c.Response().Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	if err := send(c, "retry: 2000\n\n"); err != nil {
+	if err := send(c, "retry: 2000\n\n"+watched.changed(last)); err != nil { // what changed since the page was made, too
 		return nil //nolint:nilerr // the reader has gone
 	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
 	for {
+		text := ": still here\n\n"
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.draining:
 			return nil
 		case <-beat.C:
-			if _, err := s.auth.Session(ctx, s.sessionValue(c)); err != nil {
-				return nil //nolint:nilerr // signed out: the stream ends, the page asks again and is sent to sign in
-			}
-			if err := send(c, ": still here\n\n"); err != nil {
-				return nil //nolint:nilerr // the reader has gone
-			}
 		case <-wake:
-			now, err := watched.mark(ctx, who)
-			if err != nil || now == last { // hub ticks, too: look again at the next one
-				continue
-			}
-			last = now
-			if err := send(c, fmt.Sprintf("event: %s\ndata: %s\n\n", watched.event, now)); err != nil {
-				return nil //nolint:nilerr // the reader has gone
-			}
+			text = ""
+		}
+		if _, err := s.auth.Session(ctx, s.sessionValue(c)); problem.Is(err, problem.Unauthenticated) {
+			return nil // the stream ends, the page asks again and is sent to sign in
+		}
+		if now, err := watched.mark(ctx, who); err == nil && now != last { // after an error: look again at the next tick
+			last, text = now, text+watched.changed(now)
+		}
+		if text == "" {
+			continue
+		}
+		if err := send(c, text); err != nil {
+			return nil //nolint:nilerr // the reader has gone
 		}
 	}
 }
@@ -79,6 +78,10 @@ type watched struct {
 	hubTopic string
 	event    string
 	mark     func(ctx context.Context, who identity.Principal) (string, error)
+}
+
+func (w watched) changed(mark string) string {
+	return fmt.Sprintf("event: %s\ndata: %s\n\n", w.event, mark)
 }
 
 func (s *Server) watch(topic string) (watched, error) {

@@ -5,9 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -37,7 +36,6 @@ func api[Req, Resp any](limit int64, fn func(c echo.Context, who identity.Princi
 		case out == nil:
 			return c.NoContent(http.StatusNoContent)
 		}
-		c.Response().Header().Set("Cache-Control", "no-store")
 		return c.JSON(status, out)
 	}
 }
@@ -49,14 +47,19 @@ func decodeJSON(c echo.Context, limit int64, into any) error {
 	if _, empty := into.(*none); empty {
 		return nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, limit))
+	if kind, _, err := mime.ParseMediaType(c.Request().Header.Get("Content-Type")); err != nil || kind != echo.MIMEApplicationJSON {
+		return problem.New(problem.Invalid, unsupportedMedia, "Send application/json. Nothing was changed.").Because(err)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, c.Request().Body, limit))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return problem.New(problem.TooLarge, "too_large", "The body is larger than %d bytes. Nothing was changed.", limit)
 	}
 	if err != nil {
 		return problem.New(problem.Invalid, "unreadable_body", "The body could not be read to its end.").Because(err)
 	}
-	if err := canonical.Check(body, canonical.Limits{MaxBytes: int(limit), MaxDepth: canonical.MaxDefinitionDepth + 8}); err != nil {
+	limits := canonical.Limits{MaxBytes: int(limit), MaxDepth: canonical.MaxDefinitionDepth + 8}
+	limits.FoldedKeys = limit <= bodyLimit // in definitions, which are the server's own, the case may matter
+	if err := canonical.Check(body, limits); err != nil {
 		return problem.New(problem.Invalid, "invalid_json", "The body is not acceptable JSON: %v.", err)
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -78,17 +81,14 @@ type problemJSON struct {
 }
 
 func writeProblem(c echo.Context, p *problem.Error) error {
-	if p.RetryAfter > 0 {
-		seconds := int64((p.RetryAfter + time.Second - 1) / time.Second)
-		c.Response().Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
-	}
+	status := statusOf(p)
 	c.Response().Header().Set("Cache-Control", "no-store")
 	body, err := json.Marshal(problemJSON{
-		Type: p.Type(), Title: http.StatusText(p.Kind.Status()), Status: p.Kind.Status(),
+		Type: p.Type(), Title: http.StatusText(status), Status: status,
 		Detail: p.Message, Code: p.Code, Fields: p.Fields,
 	})
 	if err != nil {
 		return err
 	}
-	return c.Blob(p.Kind.Status(), "application/problem+json", body)
+	return c.Blob(status, "application/problem+json", body)
 }

@@ -4,11 +4,16 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/labstack/echo/v4"
 
 	"countersign/internal/postgres"
@@ -42,8 +47,8 @@ func (s *Server) withLog(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(err)
 		}
 		s.log.DebugContext(c.Request().Context(), "request",
-			"method", c.Request().Method, "route", c.Path(), "status", c.Response().Status,
-			"duration", time.Since(began), "request_id", requestID(c))
+			slog.String("method", c.Request().Method), slog.String("route", c.Path()), slog.Int("status", c.Response().Status),
+			slog.Duration("duration", time.Since(began)), slog.String("request_id", requestID(c)))
 		return nil
 	}
 }
@@ -58,11 +63,11 @@ func (s *Server) withHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store") // until a handler knows better
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		if s.secure() {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 		}
-		c.Set(cookieNameKey, s.sessionCookie())
 		return next(c)
 	}
 }
@@ -78,27 +83,25 @@ func (s *Server) contentSecurityPolicy() string {
 }
 
 // withRecover turns a panic into a fault of ours, so that one bad request ends alone.
-func withRecover(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) withRecover(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
-			switch r := recover().(type) {
-			case nil:
-			case error:
-				if errors.Is(r, http.ErrAbortHandler) {
-					panic(r) //nolint:forbidigo // net/http's own way to drop a connection
-				}
-				err = r
-			default:
-				err = errPanic{r}
+			r := recover()
+			if r == nil {
+				return
 			}
+			if r == http.ErrAbortHandler { //nolint:errorlint,goerr113 // net/http compares it so, too
+				panic(r) //nolint:forbidigo // net/http's own way to drop a connection
+			}
+			s.log.ErrorContext(c.Request().Context(), "a handler panicked",
+				slog.Any("panic", r), slog.String("stack", string(debug.Stack())), slog.String("request_id", requestID(c)))
+			err = errPanic
 		}()
 		return next(c)
 	}
 }
 
-type errPanic struct{ value any }
-
-func (errPanic) Error() string { return "a handler panicked" }
+var errPanic = errors.New("a handler panicked")
 
 // onError is the one place where an error becomes an answer: problem+json for machines, a page for people.
 func (s *Server) onError(err error, c echo.Context) {
@@ -108,8 +111,9 @@ func (s *Server) onError(err error, c echo.Context) {
 	p := s.toProblem(err)
 	if p.Kind == problem.Internal {
 		s.log.ErrorContext(c.Request().Context(), "request failed",
-			"method", c.Request().Method, "route", c.Path(), "error", err, "request_id", requestID(c))
+			slog.String("method", c.Request().Method), slog.String("route", c.Path()), slog.Any("error", err), slog.String("request_id", requestID(c)))
 	}
+	setRetryAfter(c, p)
 	var writeErr error
 	switch {
 	case isMachinePath(c.Request().URL.Path):
@@ -120,7 +124,14 @@ func (s *Server) onError(err error, c echo.Context) {
 		writeErr = s.errorPage(c, p)
 	}
 	if writeErr != nil {
-		s.log.WarnContext(c.Request().Context(), "answer not written", "error", writeErr, "request_id", requestID(c))
+		s.log.WarnContext(c.Request().Context(), "answer not written", slog.Any("error", writeErr), slog.String("request_id", requestID(c)))
+	}
+}
+
+// setRetryAfter says in whole seconds when to come back, if that is known.
+func setRetryAfter(c echo.Context, p *problem.Error) {
+	if p.RetryAfter > 0 {
+		c.Response().Header().Set("Retry-After", strconv.FormatInt(int64((p.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 }
 
@@ -130,10 +141,13 @@ func (s *Server) toProblem(err error) *problem.Error {
 		case http.StatusNotFound:
 			return problem.New(problem.NotFound, "no_such_page", "There is nothing at this address.")
 		case http.StatusMethodNotAllowed:
-			return problem.New(problem.Invalid, "method_not_allowed", "This address does not take that method. Nothing was changed.")
+			return problem.New(problem.Invalid, methodNotAllowed, "This address does not take that method. Nothing was changed.")
 		case http.StatusRequestEntityTooLarge:
 			return problem.New(problem.TooLarge, "too_large", "The request is too large. Nothing was changed.")
 		}
+	}
+	if p := (*problem.Error)(nil); errors.As(err, &p) { // said by who knows best, whatever the cause
+		return p
 	}
 	if errors.Is(err, context.Canceled) { // we are stopping, or the reader has gone and reads no answer
 		return retry(problem.New(problem.Unavailable, "stopping", "This replica is stopping. Nothing was changed; ask again."))
@@ -144,7 +158,33 @@ func (s *Server) toProblem(err error) *problem.Error {
 		p.RetryAfter = 5 * time.Second
 		return p.Because(err)
 	}
+	if isUnkeepable(err) {
+		return problem.New(problem.Invalid, "invalid_text", "The request holds characters that are no text (NUL, or broken UTF-8). Nothing was changed.").Because(err)
+	}
 	return problem.From(err)
+}
+
+// isUnkeepable says whether PostgreSQL refused a text because it is none: the net beneath readInput, for JSON.
+func isUnkeepable(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == pgerrcode.CharacterNotInRepertoire || pgErr.Code == pgerrcode.UntranslatableCharacter)
+}
+
+// Codes of what only HTTP knows; they have no kind of their own.
+const (
+	methodNotAllowed = "method_not_allowed"
+	unsupportedMedia = "unsupported_media_type"
+)
+
+// statusOf is the status of the answer to a problem.
+func statusOf(p *problem.Error) int {
+	switch p.Code {
+	case methodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case unsupportedMedia:
+		return http.StatusUnsupportedMediaType
+	}
+	return p.Kind.Status()
 }
 
 func isMachinePath(path string) bool {

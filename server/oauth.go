@@ -15,13 +15,13 @@ import (
 // postToken is the token endpoint (RFC 6749 section 4.4): a machine's id and secret, in the Authorization header or the
 // form, become a short access token.
 func (s *Server) postToken(c echo.Context, _ identity.Principal) error {
-	c.Response().Header().Set("Cache-Control", "no-store")
-	if c.FormValue("grant_type") != "client_credentials" {
+	form := c.Request().PostForm
+	if form.Get("grant_type") != "client_credentials" {
 		return tokenError(c, http.StatusBadRequest, "unsupported_grant_type", "Only client_credentials is served here.")
 	}
 	id, secret, ok := c.Request().BasicAuth()
 	if !ok {
-		id, secret = c.FormValue("client_id"), c.FormValue("client_secret")
+		id, secret = form.Get("client_id"), form.Get("client_secret")
 	}
 	token, err := s.auth.Token(c.Request().Context(), id, secret)
 	p := (*problem.Error)(nil)

@@ -18,7 +18,7 @@ import (
 
 // sections are the entries of the navigation and what one has to be allowed to see each.
 var sections = map[string]identity.Action{
-	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/servers": identity.ReadRegistry,
+	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry,
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
 	"/gateways": identity.ReadGateways, "/policy": identity.ReadPolicy, "/audit": identity.ReadAudit,
 }
@@ -26,7 +26,7 @@ var sections = map[string]identity.Action{
 // page fills in what every page has. Counts that cannot be read are left out: they are no reason to fail.
 func (s *Server) page(c echo.Context, who identity.Principal, title, section string) web.Page {
 	p := web.Page{
-		Title: title, Section: section, Now: time.Now(), CSRF: csrfToken(c, s.sessionCookie()), SignedIn: who.Kind == identity.Person, //nolint:forbidigo // for display
+		Title: title, Section: section, Now: time.Now(), CSRF: s.csrfToken(c), SignedIn: who.Kind == identity.Person, //nolint:forbidigo // for display
 		Person: web.Person{Name: who.Name, Roles: roleWords(who)}, Allowed: map[string]bool{}, Flash: s.takeFlash(c),
 	}
 	for address, action := range sections {
@@ -56,9 +56,7 @@ func roleWords(who identity.Principal) string {
 
 // render writes a page. Pages are for one reader at one moment: nothing keeps them.
 func render(c echo.Context, status int, page templ.Component) error {
-	h := c.Response().Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
+	c.Response().Header().Set("Content-Type", "text/html; charset=utf-8")
 	c.Response().WriteHeader(status)
 	return page.Render(c.Request().Context(), c.Response())
 }
@@ -133,7 +131,7 @@ func (s *Server) toSignIn(c echo.Context) error {
 // errorPage tells a person what happened, what is still safe, and what to do next.
 func (s *Server) errorPage(c echo.Context, p *problem.Error) error {
 	who := principal(c)
-	view := web.Problem{Status: p.Kind.Status(), Title: problemTitle(p), Message: p.Message, Back: "/", BackTo: "Go to the overview", Request: requestID(c)}
+	view := web.Problem{Status: statusOf(p), Title: problemTitle(p), Message: p.Message, Back: "/", BackTo: "Go to the overview", Request: requestID(c)}
 	switch p.Kind {
 	case problem.Unavailable:
 		view.Safe = []string{"Nothing was changed.", "Gateways go on enforcing the policy they hold, until its lease ends."}
@@ -147,7 +145,7 @@ func (s *Server) errorPage(c echo.Context, p *problem.Error) error {
 	if who.Kind == identity.Person && p.Kind != problem.Unavailable {
 		page = s.page(c, who, view.Title, "")
 	}
-	return render(c, p.Kind.Status(), web.ProblemPage(page, view))
+	return render(c, statusOf(p), web.ProblemPage(page, view))
 }
 
 func problemTitle(p *problem.Error) string {

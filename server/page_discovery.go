@@ -40,16 +40,13 @@ func (s *Server) discoveryPage(c echo.Context, who identity.Principal) error {
 
 // pin accepts what is ticked, all or none. What was not accepted is shown again, beside the reason.
 func (s *Server) pin(c echo.Context, who identity.Principal) error {
-	form, err := c.FormParams()
-	if err != nil {
-		return problem.New(problem.Invalid, "invalid_form", "The form cannot be read. Nothing was pinned.").Because(err)
-	}
+	form := c.Request().PostForm
 	var pins []registry.Pin
 	for _, id := range form["pin"] {
 		pins = append(pins, registry.Pin{DefinitionID: id, Risk: policy.Risk(form.Get("risk-" + id))})
 	}
 	id := c.Param("id")
-	err = s.registry.Pin(c.Request().Context(), who, id, pins, form.Get("reason"))
+	err := s.registry.Pin(c.Request().Context(), who, id, pins, form.Get("reason"))
 	if err != nil {
 		errs, status, ok := formErrors(err, nil)
 		if !ok || problem.Is(err, problem.Forbidden) {

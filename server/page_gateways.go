@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -76,7 +77,7 @@ func (s *Server) enrolGateway(c echo.Context, who identity.Principal) error {
 		return render(c, status, web.NewGatewayPage(s.page(c, who, "Enrol a gateway", "/gateways"), view))
 	}
 	if err := s.auth.Refresh(c.Request().Context()); err != nil {
-		s.log.WarnContext(c.Request().Context(), "the new credential is known here a moment later", "error", err)
+		s.log.WarnContext(c.Request().Context(), "the new credential is known here a moment later", slog.Any("error", err))
 	}
 	view := web.Enrolled{
 		ID: enrolled.ID, Name: enrolled.Name, ClientID: enrolled.ClientID, Secret: enrolled.Secret, Config: s.gatewayConfig(enrolled.Gateway),

@@ -52,10 +52,7 @@ func (s *Server) newGrantPage(c echo.Context, who identity.Principal) error {
 
 // createGrant makes a grant, or shows what it would reach when asked for a preview.
 func (s *Server) createGrant(c echo.Context, who identity.Principal) error {
-	form, err := c.FormParams()
-	if err != nil {
-		return problem.New(problem.Invalid, "invalid_form", "The form cannot be read. Nothing was changed.").Because(err)
-	}
+	form := c.Request().PostForm
 	if form.Get("do") == "preview" {
 		return s.showNewGrant(c, who, http.StatusOK, form, nil)
 	}

@@ -11,8 +11,8 @@ import (
 	"countersign/web"
 )
 
-func (s *Server) signInPage(c echo.Context, who identity.Principal) error {
-	if who.Kind == identity.Person {
+func (s *Server) signInPage(c echo.Context, _ identity.Principal) error {
+	if _, err := s.auth.Session(c.Request().Context(), s.sessionValue(c)); err == nil {
 		return c.Redirect(http.StatusSeeOther, "/")
 	}
 	return s.showSignIn(c, http.StatusOK, "")

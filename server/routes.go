@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -27,10 +28,11 @@ func (s *Server) routes() []route {
 	return []route{
 		{get, "/healthz", public, s.healthz},
 		{get, "/readyz", public, s.readyz},
+		{get, "/static/*", public, static},
 
 		// Signing in and out
 		{get, "/signin", public, s.signInPage},
-		{get, "/auth/login", public, s.beginSignIn},
+		{get, "/auth/login", public, s.limited(s.beginSignIn)},
 		{get, "/auth/callback", public, s.endSignIn},
 		{post, "/signout", anyone, s.signOut},
 		{get, "/me", anyone, s.mePage},
@@ -55,6 +57,8 @@ func (s *Server) routes() []route {
 		{post, "/servers/:id/discovery/:job/cancel", person(identity.ReadRegistry), s.cancelDiscovery},
 		{post, "/servers/:id/pin", person(identity.ReadRegistry), s.pin},
 
+		{get, "/teams", person(identity.ReadRegistry), s.teamsPage},
+		{post, "/teams", person(identity.ChangeGrant), s.createTeam},
 		{get, "/grants", person(identity.ReadPolicy), s.grantsPage},
 		{get, "/grants/new", person(identity.ChangeGrant), s.newGrantPage},
 		{post, "/grants", person(identity.ChangeGrant), s.createGrant},
@@ -72,7 +76,7 @@ func (s *Server) routes() []route {
 		{get, "/audit/:id", person(identity.ReadAudit), s.auditEntryPage},
 
 		// Machines
-		{post, "/oauth/token", public, s.postToken},
+		{post, "/oauth/token", public, s.limited(s.postToken)},
 		{get, "/v1/keys", public, s.getKeys},
 		{get, "/v1/policy", gateway(identity.Enforce), s.getPolicy},
 		{get, "/v1/definitions/:digest", gateway(identity.Enforce), s.getDefinition},
@@ -96,13 +100,32 @@ func (s *Server) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.onError
-	e.IPExtractor = echo.ExtractIPDirect()
-	e.Use(withRequestID, s.withLog, withRecover, s.withHeaders)
+	e.IPExtractor = s.addressOf()
+	e.Use(withRequestID, s.withLog, s.withHeaders, s.withRecover)
 	for _, r := range s.routes() {
 		e.Add(r.method, r.path, s.guard(r.access, r.handler))
 	}
-	e.GET("/static/*", echo.WrapHandler(web.Static()))
 	return e
+}
+
+// addressOf reads the address of whoever asks: of the connection, or what our own proxies say of it.
+func (s *Server) addressOf() echo.IPExtractor {
+	if len(s.cfg.TrustedProxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, proxy := range s.cfg.TrustedProxies {
+		trust = append(trust, echo.TrustIPRange(&net.IPNet{IP: proxy.Addr().AsSlice(), Mask: net.CIDRMask(proxy.Bits(), proxy.Addr().BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(trust...)
+}
+
+var files = web.Static()
+
+// static serves what a page is dressed with. The addresses change with the contents.
+func static(c echo.Context, _ identity.Principal) error {
+	files.ServeHTTP(c.Response(), c.Request())
+	return nil
 }
 
 func (s *Server) healthz(c echo.Context, _ identity.Principal) error {

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -47,13 +48,15 @@ type Config struct {
 	OIDCIssuer       string
 	OIDCClientID     string
 	OIDCClientSecret string // "": a public client, protected by PKCE alone
-	StableClaim      string
 	RoleGroups       map[identity.Role][]string
 
-	MaxStaleSeconds int
-	Sample          *Sample // offered with one click; nil outside countersign up
-	Relaxed         bool    // tests only: the database may run with fsync off
-	Log             *slog.Logger
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; none: the connection's own address counts
+
+	MaxStaleSeconds int              // 0: delivery.DefaultMaxStaleSeconds
+	Sample          *Sample          // offered with one click; nil outside countersign up
+	Relaxed         bool             // tests only: the database may run with fsync off
+	Log             *slog.Logger     // nil: nothing is logged
+	Now             func() time.Time // nil: time.Now; for how long ago something was, never for what happened when
 }
 
 // Sample is an MCP server that the console offers to register with one click.
@@ -79,6 +82,20 @@ func (c Config) validate() error {
 	return nil
 }
 
+func (c Config) withDefaults() Config {
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	if c.MaxStaleSeconds <= 0 {
+		c.MaxStaleSeconds = delivery.DefaultMaxStaleSeconds
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
 // Server is one replica.
 type Server struct {
 	cfg       Config
@@ -89,6 +106,7 @@ type Server struct {
 	registry  *registry.Registry
 	approvals *approvals.Queue
 	delivery  *delivery.Delivery
+	anonymous *limiter
 	echo      *echo.Echo
 	draining  chan struct{} // closed when the replica begins to stop: parked requests answer at once
 }
@@ -99,12 +117,15 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	cfg = cfg.withDefaults()
 	pool, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, pool: pool, hub: postgres.NewHub(pool, cfg.Log), draining: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, log: cfg.Log, pool: pool, hub: postgres.NewHub(pool, cfg.Log),
+		anonymous: newLimiter(cfg.Now), draining: make(chan struct{}),
+	}
 	if err := s.wire(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -136,9 +157,7 @@ func openDatabase(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
 }
 
 // Handler serves everything; tests use it without a listener.
-func (s *Server) Handler() http.Handler {
-	return http.NewCrossOriginProtection().Handler(s.echo)
-}
+func (s *Server) Handler() http.Handler { return s.echo }
 
 // Close releases the database.
 func (s *Server) Close() { s.pool.Close() }

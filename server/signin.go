@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -19,7 +20,8 @@ func (s *Server) beginSignIn(c echo.Context, _ identity.Principal) error {
 	start, err := s.auth.BeginSignIn(c.Request().Context(), c.QueryParam("return"), c.QueryParam("fresh") == "1")
 	if err != nil {
 		p := s.toProblem(err)
-		s.log.WarnContext(c.Request().Context(), "sign-in cannot begin", "error", err, "request_id", requestID(c))
+		s.log.WarnContext(c.Request().Context(), "sign-in cannot begin", slog.Any("error", err), slog.String("request_id", requestID(c)))
+		setRetryAfter(c, p)
 		return s.showSignIn(c, p.Kind.Status(), signInProblem(p))
 	}
 	s.setCookie(c, s.signInCookie(), start.Cookie, 10*time.Minute)
@@ -39,8 +41,9 @@ func (s *Server) endSignIn(c echo.Context, _ identity.Principal) error {
 	if err != nil {
 		p := s.toProblem(err)
 		if p.Kind == problem.Internal {
-			s.log.ErrorContext(c.Request().Context(), "sign-in failed", "error", err, "request_id", requestID(c))
+			s.log.ErrorContext(c.Request().Context(), "sign-in failed", slog.Any("error", err), slog.String("request_id", requestID(c)))
 		}
+		setRetryAfter(c, p)
 		return s.showSignIn(c, p.Kind.Status(), signInProblem(p))
 	}
 	s.setCookie(c, s.sessionCookie(), done.Cookie, 0)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -52,6 +53,13 @@ func (s *Server) postObservation(c echo.Context, who identity.Principal, in clie
 	return &reply, http.StatusOK, nil
 }
 
+// postCalls keeps every record: what an agent wrote into one of them must not lose the others.
 func (s *Server) postCalls(c echo.Context, who identity.Principal, in client.CallBatch) (*none, int, error) {
+	for i := range in.Calls {
+		r := &in.Calls[i]
+		for _, text := range []*string{&r.Server, &r.Tool, &r.Reason, &r.Subject, &r.Agent, &r.Model} {
+			*text = strings.ReplaceAll(*text, "\x00", "\uFFFD")
+		}
+	}
 	return nil, 0, delivery.RecordCalls(c.Request().Context(), s.pool, who, in.Calls)
 }

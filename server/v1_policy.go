@@ -33,7 +33,7 @@ const (
 // look at registry_head.
 func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	r := c.Request()
-	known := r.Header.Get("If-None-Match")
+	known := strings.Join(r.Header.Values("If-None-Match"), ", ")
 	wait, preferred := preferWait(r.Header.Values("Prefer"))
 	snap, err := s.awaitPolicy(r.Context(), who, known, wait)
 	if err != nil {
@@ -47,7 +47,9 @@ func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Vary", "Accept, Accept-Encoding, Authorization, Prefer")
 	h.Set("Policy-Revision", strconv.FormatInt(snap.Revision, 10))
-	h.Set("Policy-Lease", strconv.Itoa(s.cfg.MaxStaleSeconds))
+	if !isAny(known) { // who does not say what it holds renews nothing
+		h.Set("Policy-Lease", strconv.Itoa(s.cfg.MaxStaleSeconds))
+	}
 	if preferred {
 		h.Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 	}
@@ -87,7 +89,7 @@ func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known 
 		if err := s.current(snap, known); err != nil {
 			return nil, err
 		}
-		if !policy.MatchETag(known, snap.ETag) {
+		if isAny(known) || !policy.MatchETag(known, snap.ETag) {
 			return snap, nil
 		}
 		select {
@@ -122,6 +124,9 @@ func ahead(known string, snap *delivery.Snapshot) bool {
 		return t.Epoch > snap.Epoch || t.Epoch == snap.Epoch && t.Revision > snap.Revision
 	})
 }
+
+// isAny says whether an If-None-Match is satisfied by whatever we have.
+func isAny(known string) bool { return strings.TrimSpace(known) == "*" }
 
 func retry(p *problem.Error) *problem.Error {
 	p.RetryAfter = time.Second + rand.N(2*time.Second) //nolint:gosec // jitter

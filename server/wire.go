@@ -20,14 +20,14 @@ func (s *Server) wire(ctx context.Context) error {
 	var err error
 	s.auth, err = auth.New(ctx, s.pool, s.hub, s.cfg.Key, auth.Config{
 		Issuer: s.cfg.OIDCIssuer, ClientID: s.cfg.OIDCClientID, ClientSecret: s.cfg.OIDCClientSecret,
-		PublicURL: s.cfg.PublicURL, StableClaim: s.cfg.StableClaim, RoleGroups: s.cfg.RoleGroups,
+		PublicURL: s.cfg.PublicURL, RoleGroups: s.cfg.RoleGroups, Now: s.cfg.Now,
 	}, s.log)
 	if err != nil {
 		return fmt.Errorf("preparing sign-in: %w", err)
 	}
 	s.registry = registry.New(s.pool, s.hub, s.log)
 	s.delivery = delivery.New(s.pool, s.hub, s.registry, delivery.Config{
-		Issuer: s.cfg.PublicURL, MaxStaleSeconds: s.cfg.MaxStaleSeconds, Log: s.log,
+		Issuer: s.cfg.PublicURL, MaxStaleSeconds: s.cfg.MaxStaleSeconds, Log: s.log, Now: s.cfg.Now,
 		CreateClient: func(ctx context.Context, tx pgx.Tx, who identity.Principal, name, kind string) (string, string, error) {
 			created, err := s.auth.CreateClientTx(ctx, tx, who, name, auth.ClientKind(kind))
 			return created.ID, created.Secret, err
