@@ -68,7 +68,7 @@ func (g *Gateway) discover(ctx context.Context, job *client.Job) {
 	var reporting sync.WaitGroup
 	reporting.Go(func() { p.report(work) })
 
-	offer, err := g.readOffer(bounded, job.Server, job.Endpoint, p.step)
+	offer, _, err := g.readOffer(bounded, job.Server, job.Endpoint, p.step)
 	cancelled := errors.Is(context.Cause(work), errCancelled)
 	cancel(nil)
 	reporting.Wait()

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -62,7 +61,7 @@ func TestAddedLatency(t *testing.T) {
 		return all[len(all)/2]
 	}
 	added := p50(proxied) - p50(direct)
-	t.Log(fmt.Sprintf("p50: direct %s, through the gateway %s, added %s", p50(direct), p50(proxied), added))
+	t.Logf("p50: direct %s, through the gateway %s, added %s", p50(direct), p50(proxied), added)
 	if added > 10*time.Millisecond {
 		t.Errorf("the gateway adds %s to a call", added)
 	}

@@ -22,6 +22,7 @@ const (
 	codeInvalidParams  = -32602
 	codeInternal       = -32603
 	codeHeaderMismatch = -32020
+	codeVersion        = -32022
 
 	codeHeld        = -40301 // needs approval
 	codeDenied      = -40302 // policy says no

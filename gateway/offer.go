@@ -39,15 +39,16 @@ var (
 	errBadList       = errors.New("a list of the server cannot be read in exactly one way")
 )
 
-// readOffer asks a server for everything it offers and returns the definitions as they were sent.
-func (g *Gateway) readOffer(ctx context.Context, name string, e policy.Endpoint, say stepFunc) (client.Offer, error) {
+// readOffer asks a server for everything it offers and returns the definitions as they were sent, and the version
+// of the protocol that it speaks.
+func (g *Gateway) readOffer(ctx context.Context, name string, e policy.Endpoint, say stepFunc) (offer client.Offer, version string, err error) {
 	l, err := g.connect(ctx, name, e, say)
 	if err != nil {
-		return client.Offer{}, err
+		return client.Offer{}, "", err
 	}
-	defer l.close()
+	defer func() { l.close() }()
 	r := &offerReader{link: l}
-	offer := client.Offer{ServerInfo: l.info}
+	offer.ServerInfo = l.info
 	for _, step := range []struct {
 		name       string
 		capability string
@@ -69,12 +70,12 @@ func (g *Gateway) readOffer(ctx context.Context, name string, e policy.Endpoint,
 		for _, list := range step.lists {
 			if err := r.read(ctx, list); err != nil {
 				say.say(step.name, client.StepFailed, explain(err))
-				return client.Offer{}, err
+				return client.Offer{}, "", err
 			}
 		}
 		say.say(step.name, client.StepDone, fmt.Sprintf("%d found", r.items-before))
 	}
-	return withoutNil(offer), nil
+	return withoutNil(offer), l.version, nil
 }
 
 func withoutNil(o client.Offer) client.Offer {

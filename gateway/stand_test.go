@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,8 +13,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"countersign/canonical"
 	"countersign/client"
@@ -202,7 +199,7 @@ func (s *stand) endpoint() policy.Endpoint {
 // pinned makes a server of what its endpoint offers now.
 func (s *stand) pinned(e policy.Endpoint) policy.Server {
 	s.t.Helper()
-	offer, err := s.gateway.readOffer(s.t.Context(), orders.Name, e, nil)
+	offer, _, err := s.gateway.readOffer(s.t.Context(), orders.Name, e, nil)
 	if err != nil {
 		s.t.Fatalf("reading offer: %v", err)
 	}
@@ -255,34 +252,9 @@ func compact(raw json.RawMessage) json.RawMessage {
 
 func (s *stand) url() string { return s.front.URL + "/mcp/" + orders.Name }
 
-// connect is an MCP client that we did not write, signed in as subject.
-func (s *stand) connect(subject, version string, options *mcp.ClientOptions) *mcp.ClientSession {
-	s.t.Helper()
-	c := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, options)
-	transport := &http.Transport{}
-	session, err := c.Connect(s.t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: s.url(), MaxRetries: -1,
-		HTTPClient: &http.Client{Transport: bearerTransport{s.idp.token(subject), transport}},
-	}, &mcp.ClientSessionOptions{ProtocolVersion: version})
-	if err != nil {
-		s.t.Fatalf("connecting: %v", err)
-	}
-	s.t.Cleanup(func() {
-		_ = session.Close()
-		transport.CloseIdleConnections()
-	})
-	return session
-}
-
 type bearerTransport struct {
 	token string
 	next  http.RoundTripper
-}
-
-func (b bearerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+b.token)
-	return b.next.RoundTrip(r)
 }
 
 // reply is what a raw request got.
@@ -296,98 +268,12 @@ type reply struct {
 	data   json.RawMessage
 }
 
-// post sends raw bytes as a caller with a good token; header changes the request.
-func (s *stand) post(body string, header http.Header) reply {
-	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url(), strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+s.idp.token("ada"))
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	maps.Copy(req.Header, header)
-	return s.do(req)
-}
-
-func (s *stand) do(req *http.Request) reply {
-	s.t.Helper()
-	res, err := s.front.Client().Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r := reply{status: res.StatusCode, header: res.Header, body: string(raw)}
-	text := r.body
-	if i := strings.LastIndex(text, "data: {"); i >= 0 {
-		text = strings.TrimSpace(text[i+len("data: "):])
-	}
-	var m struct {
-		Result json.RawMessage `json:"result"`
-		Error  struct {
-			Code    int             `json:"code"`
-			Message string          `json:"message"`
-			Data    json.RawMessage `json:"data"`
-		} `json:"error"`
-	}
-	if json.Unmarshal([]byte(text), &m) == nil {
-		r.result, r.code, r.text, r.data = m.Result, m.Error.Code, m.Error.Message, m.Error.Data
-	}
-	return r
-}
-
-func (s *stand) get(path string) reply {
-	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.front.URL+path, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return s.do(req)
-}
-
 const modernMeta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
-
-func modernHeader(method, name string) http.Header {
-	h := http.Header{headerVersion: {"2026-07-28"}, headerMethod: {method}}
-	if name != "" {
-		h.Set(headerName, name)
-	}
-	return h
-}
-
-// modernCall calls a tool by the stateless protocol.
-func (s *stand) modernCall(tool, arguments string) reply {
-	s.t.Helper()
-	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":` + arguments + `,` + modernMeta + `}}`
-	return s.post(body, modernHeader("tools/call", tool))
-}
 
 func writeFile(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// modernCallUnsure calls a tool of a server that may break the connection.
-func (s *stand) modernCallUnsure(tool, arguments string) {
-	s.t.Helper()
-	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + tool + `","arguments":` + arguments + `,` + modernMeta + `}}`
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url(), strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	req.Header = modernHeader("tools/call", tool)
-	req.Header.Set("Authorization", "Bearer "+s.idp.token("ada"))
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	if res, err := s.front.Client().Do(req); err == nil {
-		_, _ = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
 	}
 }
 
@@ -398,10 +284,4 @@ type scriptMessage struct {
 	Params struct {
 		Cursor string `json:"cursor"`
 	} `json:"params"`
-}
-
-func readScript(r *http.Request) scriptMessage {
-	var m scriptMessage
-	_ = json.NewDecoder(r.Body).Decode(&m)
-	return m
 }

@@ -238,6 +238,12 @@ func (x *exchange) forwardStdio() error {
 	case http.MethodDelete:
 		return x.endStdio()
 	}
+	if version := x.g.watch.speaks(x.server); x.modern && version != "" && version < firstModern {
+		return &rpcError{ // and no process is started to say so
+			status: http.StatusBadRequest, code: codeVersion, message: "The server speaks an older version of the protocol.",
+			data: map[string]any{"supported": []string{version}, "requested": firstModern},
+		}
+	}
 	i, err := x.instance()
 	if err != nil {
 		x.g.log.Warn("a stdio server is not available", slog.String("server", x.name), slog.Any("error", err))

@@ -32,6 +32,9 @@ func serveTestStdio(mode string) {
 	}
 	fmt.Fprintln(os.Stderr, "started \x1b[31m"+mode)
 	server := orders.New().MCP()
+	if mode == "legacy" {
+		server = mcp.NewServer(&mcp.Implementation{Name: "old", Version: "1"}, &mcp.ServerOptions{SupportedProtocolVersions: []string{"2025-11-25"}})
+	}
 	type none struct{}
 	text := func(s string) (*mcp.CallToolResult, any, error) {
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}}, nil, nil
@@ -143,6 +146,23 @@ func TestCallersNeverShareAProcess(t *testing.T) {
 	}
 	if len(pids) != 4 {
 		t.Errorf("%d processes for four", len(pids))
+	}
+}
+
+func TestModernClientOfAnOlderServerStartsOneProcess(t *testing.T) {
+	t.Parallel()
+	s := newStdioStand(t, "legacy", nil)
+	server := &s.source.Servers[0]
+	s.eventually("the first look at the server", func() bool { return s.gateway.watch.speaks(server) == "2025-11-25" })
+	session := s.connect("ada", "2026-07-28", nil)
+	if got := session.InitializeResult().ProtocolVersion; got != "2025-11-25" {
+		t.Errorf("spoke %s", got)
+	}
+	call(t, session, "pid", `{}`)
+	s.gateway.stdio.mu.Lock()
+	defer s.gateway.stdio.mu.Unlock()
+	if n := len(s.gateway.stdio.instances); n != 1 {
+		t.Errorf("%d processes", n)
 	}
 }
 
