@@ -11,6 +11,7 @@ import (
 	"countersign/audit"
 	"countersign/delivery"
 	"countersign/identity"
+	"countersign/internal/problem"
 	"countersign/web"
 )
 
@@ -67,7 +68,7 @@ func (s *Server) enrolGateway(c echo.Context, who identity.Principal) error {
 		Name: strings.TrimSpace(c.FormValue("name")), Kind: c.FormValue("kind"), Servers: lines(c.FormValue("servers")),
 		Resource: strings.TrimSuffix(strings.TrimSpace(c.FormValue("resource")), "/"),
 	}
-	enrolled, err := s.delivery.Enrol(c.Request().Context(), who, n)
+	enrolled, err := s.enrol(c, who, n)
 	if err != nil {
 		errs, status, ok := formErrors(err, nil)
 		if !ok {
@@ -83,6 +84,15 @@ func (s *Server) enrolGateway(c echo.Context, who identity.Principal) error {
 		ID: enrolled.ID, Name: enrolled.Name, ClientID: enrolled.ClientID, Secret: enrolled.Secret, Config: s.gatewayConfig(enrolled.Gateway),
 	}
 	return render(c, http.StatusCreated, web.EnrolledPage(s.page(c, who, enrolled.Name, "/gateways"), view))
+}
+
+// enrol needs an address, which the credential alone does not: without one no agent could get a token for the gateway.
+func (s *Server) enrol(c echo.Context, who identity.Principal, n delivery.NewGateway) (delivery.Enrolled, error) {
+	if n.Resource == "" {
+		return delivery.Enrolled{}, problem.New(problem.Invalid, "invalid_gateway", "The gateway needs an address. Nothing was changed.").
+			Field("resource", "Write the address that agents call, as https://mcp.example.com.")
+	}
+	return s.delivery.Enrol(c.Request().Context(), who, n)
 }
 
 // gatewayConfig is a configuration that starts; the secret is in a file of its own.
