@@ -31,7 +31,7 @@ func (x *exchange) govern() error {
 	x.log.use = u
 	v := x.decide(u)
 	if v.Reason == policy.ReasonUnknownServer || v.Reason == policy.ReasonUnknownTool || v.Reason == policy.ReasonNoGrant {
-		return x.hide()
+		return x.hide(v.Reason)
 	}
 	if v.Outcome == policy.Deny {
 		return x.deny(v.Reason, denialText(v.Reason, u))
@@ -50,14 +50,19 @@ func (x *exchange) govern() error {
 	return x.forward()
 }
 
-// hide answers as a server does that has no such thing. What is not granted and what does not exist look alike.
-func (x *exchange) hide() error {
-	x.record(client.DeniedCall, policy.ReasonUnknownTool)
+// hide answers as a server does that has no such thing. What is not granted and what does not exist look alike to
+// the caller; the call record has the reason.
+func (x *exchange) hide(reason policy.Reason) error {
+	x.record(client.DeniedCall, reason)
 	noun := string(x.log.use.kind)
+	data := map[string]any{metaDecision: decision{Decision: client.DeniedCall, Reason: policy.ReasonUnknownTool}}
+	if x.log.use.kind == policy.KindResource {
+		data["uri"] = x.log.use.name // as the protocol has it; it is the caller's own
+	}
 	return &rpcError{
 		code:    codeInvalidParams,
 		message: fmt.Sprintf("Unknown %s: this server does not offer it, or no grant lets you use it. Ask an admin for a grant if you need it.", noun),
-		data:    map[string]any{metaDecision: decision{Decision: client.DeniedCall, Reason: policy.ReasonUnknownTool}},
+		data:    data,
 	}
 }
 

@@ -55,7 +55,12 @@ func (x *exchange) checkHeaders() error {
 	}
 	version, body := h.Get(headerVersion), m.bodyVersion()
 	x.modern = version >= firstModern
-	if (x.modern && m.request() || body != "") && version != body {
+	if x.modern && m.request() && body == "" {
+		return &rpcError{
+			status: http.StatusBadRequest, code: codeInvalidParams, message: "The parameter _meta does not name the version of the protocol.",
+		}
+	}
+	if body != "" && version != body {
 		return mismatch("MCP-Protocol-Version")
 	}
 	if said := h.Get(headerMethod); (x.modern || said != "") && said != m.method {

@@ -126,7 +126,6 @@ func TestHeadersMustMatchTheBody(t *testing.T) {
 		{"two methods", modern, with(func(h http.Header) { h[headerMethod] = []string{"tools/call", "tools/list"} })},
 		{"two versions", modern, with(func(h http.Header) { h[headerVersion] = []string{"2026-07-28", "2025-11-25"} })},
 		{"version only in the body", modern, with(func(h http.Header) { h.Del(headerVersion) })},
-		{"version only in the header", callBody, modernHeader("tools/call", "list_orders")},
 		{"older version in the header", modern, with(func(h http.Header) { h.Set(headerVersion, "2025-11-25") })},
 		{"name in the older era", callBody, http.Header{headerName: {"delete_orders"}}},
 		{"method in the older era", callBody, http.Header{headerMethod: {"tools/list"}}},
@@ -145,6 +144,12 @@ func TestHeadersMustMatchTheBody(t *testing.T) {
 	}
 	if r := s.post(strings.Replace(modern, "tools/call", "tools/execute", 1), modernHeader("tools/execute", "")); r.status != 404 || r.code != codeUnknownMethod {
 		t.Errorf("an unknown method in the stateless protocol: HTTP %d, code %d", r.status, r.code)
+	}
+	if r := s.post(strings.Replace(modern, "tools/call", "ping", 1), modernHeader("ping", "")); r.status != 404 || r.code != codeUnknownMethod {
+		t.Errorf("a method that the stateless protocol dropped: HTTP %d, code %d", r.status, r.code)
+	}
+	if r := s.post(callBody, modernHeader("tools/call", "list_orders")); r.status != 400 || r.code != codeInvalidParams {
+		t.Errorf("a version only in the header: HTTP %d, code %d", r.status, r.code)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 type method struct {
 	serve func(*exchange) error
 	use   func(*message) (use, error) // what it uses, for those that use something that is governed
+	old   bool                        // the stateless protocol does not have it any more
 }
 
 // use is a tool, prompt or resource that a request is about.
@@ -24,15 +25,15 @@ var methods map[string]method
 
 func init() { //nolint:gochecknoinits // the table's functions refer to the table
 	methods = map[string]method{
-		"initialize":      {serve: (*exchange).forward},
-		"server/discover": {serve: (*exchange).forward},
-		"ping":            {serve: (*exchange).forward},
+		"server/discover":  {serve: (*exchange).forward},
+		"initialize":       {serve: (*exchange).forward, old: true},
+		"ping":             {serve: (*exchange).forward, old: true},
+		"logging/setLevel": {serve: (*exchange).forward, old: true},
 
 		"notifications/initialized":        {serve: (*exchange).forward},
 		"notifications/cancelled":          {serve: (*exchange).forward},
 		"notifications/progress":           {serve: (*exchange).forward},
 		"notifications/roots/list_changed": {serve: (*exchange).forward},
-		"logging/setLevel":                 {serve: (*exchange).forward},
 		"":                                 {serve: (*exchange).serveAnswer},
 
 		"tools/list":               {serve: (*exchange).forward}, // answers are filtered wherever they come from
@@ -43,11 +44,16 @@ func init() { //nolint:gochecknoinits // the table's functions refer to the tabl
 		"tools/call":            governed(policy.KindTool, "name"),
 		"prompts/get":           governed(policy.KindPrompt, "name"),
 		"resources/read":        governed(policy.KindResource, "uri"),
-		"resources/subscribe":   governed(policy.KindResource, "uri"),
-		"resources/unsubscribe": governed(policy.KindResource, "uri"),
+		"resources/subscribe":   older(governed(policy.KindResource, "uri")),
+		"resources/unsubscribe": older(governed(policy.KindResource, "uri")),
 		"completion/complete":   {serve: (*exchange).govern, use: completionUse},
 		"subscriptions/listen":  {serve: (*exchange).serveListen},
 	}
+}
+
+func older(m method) method {
+	m.old = true
+	return m
 }
 
 func governed(kind policy.Kind, key string) method {

@@ -88,16 +88,15 @@ func (g *Gateway) fromAllowedOrigin(r *http.Request) bool {
 	if err != nil { // Validate parsed it
 		return false
 	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	here := local != nil && isLoopback(local.String())
 	for _, origin := range r.Header.Values("Origin") {
-		if origin != resource.Scheme+"://"+resource.Host && !slices.Contains(g.cfg.Origins, origin) {
+		own := origin == resource.Scheme+"://"+resource.Host || here && origin == "http://"+r.Host
+		if !own && !slices.Contains(g.cfg.Origins, origin) {
 			return false
 		}
 	}
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if local == nil || !isLoopback(local.String()) {
-		return true
-	}
-	return isLoopback(r.Host) || r.Host == resource.Host
+	return !here || isLoopback(r.Host) || r.Host == resource.Host
 }
 
 // isLoopback reports whether host, with or without a port, is this machine.

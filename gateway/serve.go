@@ -100,7 +100,7 @@ func (x *exchange) post() error {
 		x.caller.principal.Model, x.caller.principal.ModelAssurance = model, policy.Declared
 	}
 	rule, known := methods[m.method]
-	if !known {
+	if !known || rule.old && x.modern {
 		return x.unknownMethod()
 	}
 	if err := x.find(); err != nil {
