@@ -6,137 +6,188 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // argument is one row of "exactly what will be sent".
 type argument struct {
-	name, kind, value string
-	masked            string // the rule that hides the value, and its length
-	code              bool   // nested JSON
+	name, kind string
+	value      string // as text: a string's content, or JSON
+	masked     string // instead of the value: the rule that hides it, and how long it is
 }
 
-// secretRules name what is never shown. They hide a value on the screen; what is sent, and hashed, has it.
-var secretRules = []struct {
-	name string
-	key  *regexp.Regexp
-	text *regexp.Regexp
-}{
-	{"credentials", regexp.MustCompile(`(?i)(^|[_.-])(pass(word|wd|phrase)?|secret|token|api[_-]?key|authorization|credential|private[_-]?key)s?($|[_.-])`), nil},
-	{"known token formats", nil, regexp.MustCompile(`^(ghp_|github_pat_|sk-|xox[abp]-|AKIA|eyJ[A-Za-z0-9_-]+\.eyJ|-----BEGIN |cst_|csk_)`)},
+// A secretRule names what is never shown. It hides a value on the screen only: what is sent, and hashed, has it.
+type secretRule struct {
+	name  string
+	key   *regexp.Regexp // of the key in lower_snake_case
+	value *regexp.Regexp // of a string
 }
 
-func maskedBy(key, text string) string {
+var secretRules = []secretRule{
+	{name: "credentials", key: regexp.MustCompile(`(^|_)(pass(word|wd|phrase|code)?|pwd|secret|token|bearer|authorization|credential|cookie|(api|access|private|secret|signing|encryption)_?key|apikey)s?($|_)`)},
+	{name: "token formats", value: regexp.MustCompile(`\b(gh[pousr]_|github_pat_|glpat-|sk-|sk_live_|rk_live_|xox[abeprs]-|AKIA|ASIA|npm_|hf_|cst_|csk_)[A-Za-z0-9_-]{12,}|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|(?i:\bbearer )[A-Za-z0-9._~+/-]{12,}`)},
+	{name: "address with a password", value: regexp.MustCompile(`\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@`)},
+}
+
+// counts are keys that name a number of tokens, not a token.
+var counts = regexp.MustCompile(`(^|_)(max|min|num|total|count|limit|input|output|prompt|completion)_tokens?$|_tokens?_(count|limit|used)$|^tokens$`)
+
+// ruleFor is the name of the rule that hides a value under a key, or "".
+func ruleFor(key string, value json.RawMessage) string {
+	if len(value) == 0 || value[0] == 'n' || value[0] == 't' || value[0] == 'f' {
+		return ""
+	}
+	key = snake(key)
+	text := ""
+	if value[0] == '"' {
+		_ = json.Unmarshal(value, &text) // it was decoded from JSON
+	}
+	isNumber := value[0] == '-' || value[0] >= '0' && value[0] <= '9'
 	for _, rule := range secretRules {
-		if rule.key != nil && rule.key.MatchString(key) || rule.text != nil && rule.text.MatchString(text) {
+		if rule.key != nil && rule.key.MatchString(key) && !(isNumber && counts.MatchString(key)) {
+			return rule.name
+		}
+		if rule.value != nil && text != "" && rule.value.MatchString(text) {
 			return rule.name
 		}
 	}
 	return ""
 }
 
-// argumentRows takes canonical arguments apart, in their order.
+// snake writes accessToken, Access-Token, AWSSecretKey and ACCESS.TOKEN in lower case with _ between the words.
+func snake(key string) string {
+	var out strings.Builder
+	runes := []rune(key)
+	for i, r := range runes {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			out.WriteByte('_')
+			continue
+		}
+		if i > 0 && unicode.IsUpper(r) {
+			afterLower := unicode.IsLower(runes[i-1]) || unicode.IsDigit(runes[i-1])
+			beforeLower := unicode.IsUpper(runes[i-1]) && i+1 < len(runes) && unicode.IsLower(runes[i+1])
+			if afterLower || beforeLower {
+				out.WriteByte('_')
+			}
+		}
+		out.WriteRune(unicode.ToLower(r))
+	}
+	return out.String()
+}
+
+func maskWords(rule string, value json.RawMessage) string {
+	switch value[0] {
+	case '"':
+		var text string
+		_ = json.Unmarshal(value, &text) // it was decoded from JSON
+		return fmt.Sprintf("Hidden by rule “%s”, %s", rule, plural(utf8.RuneCountInString(text), "character", "characters"))
+	case '{', '[':
+		return fmt.Sprintf("Hidden by rule “%s”, %s", rule, sizeOf(len(value)))
+	}
+	return fmt.Sprintf("Hidden by rule “%s”, a number", rule)
+}
+
+// argumentRows takes canonical arguments apart, in their order. What is no object has no rows.
 func argumentRows(canonical []byte) []argument {
 	var rows []argument
-	dec := json.NewDecoder(bytes.NewReader(canonical))
-	dec.UseNumber()
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil
-	}
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return rows
+	_ = members(canonical, func(key string, value json.RawMessage) { // canonical JSON was read before it was hashed
+		row := argument{name: key, kind: kindOf(value), value: string(value)}
+		switch {
+		case ruleFor(key, value) != "":
+			row.masked, row.value = maskWords(ruleFor(key, value), value), ""
+		case row.kind == "string":
+			_ = json.Unmarshal(value, &row.value) // it was decoded from JSON
+		case row.kind == "object" || row.kind == "array":
+			row.value = indented(mask(value))
 		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return rows
-		}
-		rows = append(rows, row(fmt.Sprint(key), value))
-	}
+		rows = append(rows, row)
+	})
 	return rows
 }
 
-func row(key string, value json.RawMessage) argument {
-	a := argument{name: key, value: string(value)}
-	switch {
-	case len(value) == 0:
-		return a
-	case value[0] == '"':
-		a.kind = "string"
-		_ = json.Unmarshal(value, &a.value) // it is canonical JSON
-		if rule := maskedBy(key, a.value); rule != "" {
-			a.masked = fmt.Sprintf("Hidden by rule “%s”, %d characters", rule, len([]rune(a.value)))
-		}
-	case value[0] == '{' || value[0] == '[':
-		a.kind, a.code = "object", true
-		if value[0] == '[' {
-			a.kind = "array"
-		}
-		if rule := maskedBy(key, ""); rule != "" {
-			a.masked = fmt.Sprintf("Hidden by rule “%s”, %d bytes", rule, len(value))
-		}
-		a.value = indented(mask(value))
-	case value[0] == 't' || value[0] == 'f':
-		a.kind = "boolean"
-	case value[0] == 'n':
-		a.kind = "null"
-	default:
-		a.kind = "number"
-		if rule := maskedBy(key, ""); rule != "" {
-			a.masked = fmt.Sprintf("Hidden by rule “%s”, %d characters", rule, len(value))
-		}
-	}
-	return a
-}
-
-// mask hides secrets inside nested JSON; what is no secret stays byte for byte.
-func mask(value json.RawMessage) json.RawMessage {
+func kindOf(value json.RawMessage) string {
 	if len(value) == 0 {
-		return value
+		return ""
 	}
 	switch value[0] {
+	case '"':
+		return "string"
 	case '{':
-		rows := []string{}
-		dec := json.NewDecoder(bytes.NewReader(value))
-		dec.UseNumber()
-		if _, err := dec.Token(); err != nil {
+		return "object"
+	case '[':
+		return "array"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
+}
+
+// members calls each for the members of a JSON object, in their order.
+func members(object []byte, each func(key string, value json.RawMessage)) error {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	dec.UseNumber()
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return err
+	}
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		key, ok := t.(string)
+		if !ok {
+			return fmt.Errorf("reading a member: %v is no key", t)
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		each(key, value)
+	}
+	return nil
+}
+
+// mask hides secrets anywhere inside JSON; what is no secret stays byte for byte. Each level is read once more than
+// the one above it, so the time is at most the size times the depth, and both are bounded before anything is held.
+func mask(value json.RawMessage) json.RawMessage {
+	var parts [][]byte
+	switch kindOf(value) {
+	case "object":
+		err := members(value, func(key string, inner json.RawMessage) {
+			parts = append(parts, append(append(quoted(key), ':'), maskMember(key, inner)...))
+		})
+		if err != nil {
 			return value
 		}
-		for dec.More() {
-			key, err := dec.Token()
-			if err != nil {
-				return value
-			}
-			var inner json.RawMessage
-			if err := dec.Decode(&inner); err != nil {
-				return value
-			}
-			name := fmt.Sprint(key)
-			if r := row(name, inner); r.masked != "" {
-				inner = quoted(r.masked)
-			} else {
-				inner = mask(inner)
-			}
-			rows = append(rows, string(quoted(name))+":"+string(inner))
-		}
-		return json.RawMessage("{" + strings.Join(rows, ",") + "}")
-	case '[':
+		return join('{', parts, '}')
+	case "array":
 		var items []json.RawMessage
 		if err := json.Unmarshal(value, &items); err != nil {
 			return value
 		}
-		out := []string{}
 		for _, item := range items {
-			if r := row("", item); r.masked != "" {
-				item = quoted(r.masked)
-			} else {
-				item = mask(item)
-			}
-			out = append(out, string(item))
+			parts = append(parts, maskMember("", item))
 		}
-		return json.RawMessage("[" + strings.Join(out, ",") + "]")
+		return join('[', parts, ']')
+	}
+	return maskMember("", value)
+}
+
+func maskMember(key string, value json.RawMessage) json.RawMessage {
+	if rule := ruleFor(key, value); rule != "" {
+		return quoted(maskWords(rule, value))
+	}
+	if kind := kindOf(value); kind == "object" || kind == "array" {
+		return mask(value)
 	}
 	return value
+}
+
+func join(open byte, parts [][]byte, closing byte) json.RawMessage {
+	return append(append([]byte{open}, bytes.Join(parts, []byte{','})...), closing)
 }
 
 func quoted(s string) json.RawMessage {
