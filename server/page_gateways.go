@@ -77,9 +77,7 @@ func (s *Server) enrolGateway(c echo.Context, who identity.Principal) error {
 		view := web.NewGateway{Name: n.Name, Kind: n.Kind, Servers: c.FormValue("servers"), Resource: c.FormValue("resource"), Errors: errs}
 		return render(c, status, web.NewGatewayPage(s.page(c, who, "Enrol a gateway", "/gateways"), view))
 	}
-	if err := s.auth.Refresh(c.Request().Context()); err != nil {
-		s.log.WarnContext(c.Request().Context(), "the new credential is known here a moment later", slog.Any("error", err))
-	}
+	s.refreshClients(c)
 	view := web.Enrolled{
 		ID: enrolled.ID, Name: enrolled.Name, ClientID: enrolled.ClientID, Secret: enrolled.Secret, Config: s.gatewayConfig(enrolled.Gateway),
 	}
@@ -140,5 +138,13 @@ func (s *Server) revokeGateway(c echo.Context, who identity.Principal) error {
 	if err != nil {
 		return err
 	}
+	s.refreshClients(c)
 	return s.done(c, "/gateways/"+g.ID, g.Name+" is revoked. It is refused at once.")
+}
+
+// refreshClients makes this replica know a change of credentials before it answers; the others are woken.
+func (s *Server) refreshClients(c echo.Context) {
+	if err := s.auth.Refresh(c.Request().Context()); err != nil {
+		s.log.WarnContext(c.Request().Context(), "the credential is known here a moment later", slog.Any("error", err))
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"countersign/audit"
+	"countersign/delivery"
 	"countersign/identity"
 	"countersign/internal/problem"
 	"countersign/policy"
@@ -193,7 +194,7 @@ func (s *Server) serverView(c echo.Context, who identity.Principal) (web.Server,
 		ServerLine: serverLine(server), Description: server.Description, Where: where(server.Endpoint), Endpoint: server.Endpoint.Digest.String(),
 		Version: server.Version, CreatedBy: server.CreatedByName, CreatedAt: server.CreatedAt, Labels: server.Labels,
 		MayChange: who.Can(identity.ChangeServer, server.TeamID) == nil, MayGrant: who.Can(identity.ChangeGrant, "") == nil,
-		Review: s.review(who, server, tools.Items, nil), GatewayURL: "…/mcp/" + server.Name,
+		Review: s.review(who, server, tools.Items, nil), GatewayURL: s.agentAddress(c, who, server.Name),
 	}
 	for _, tool := range tools.Items {
 		view.Items = append(view.Items, serverItem(tool))
@@ -213,6 +214,21 @@ func (s *Server) serverView(c echo.Context, who identity.Principal) (web.Server,
 		view.Timeline = append(view.Timeline, eventView(e))
 	}
 	return view, nil
+}
+
+// agentAddress is where agents call the server: at the first gateway that may see it.
+func (s *Server) agentAddress(c echo.Context, who identity.Principal, name string) string {
+	gateways, err := s.delivery.Gateways(c.Request().Context(), who, false)
+	if err != nil {
+		return ""
+	}
+	for _, g := range gateways {
+		audience := policy.Resource{Servers: g.Servers}
+		if g.Kind == delivery.Proxy && g.Resource != "" && audience.ReachesServer(name, nil) {
+			return g.Resource + "/mcp/" + name
+		}
+	}
+	return "no gateway that may see it is enrolled"
 }
 
 // reaches says whether a grant names the server; whether it reaches one of its tools is the compiler's to say.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/labstack/echo/v4"
 
 	"countersign/delivery"
 	"countersign/identity"
@@ -47,14 +48,15 @@ var roleGroups = map[identity.Role][]string{
 // world is a running replica on a database of its own, with an identity provider beside it.
 type world struct {
 	*Server
-	t    testing.TB
-	url  string
-	idp  *devidptest.Server
-	db   *pgxpool.Pool // as the owner, for arranging and counting
-	log  *lockedBuffer
-	late atomic.Int64  // how far the replica's clock is ahead
-	stop func()        // ends Run and waits for it
-	team registry.Team // Commerce, of whom Tessa is one
+	t       testing.TB
+	url     string
+	idp     *devidptest.Server
+	db      *pgxpool.Pool // as the owner, for arranging and counting
+	log     *lockedBuffer
+	late    atomic.Int64  // how far the replica's clock is ahead
+	serving atomic.Int64  // requests at this moment
+	stop    func()        // ends Run and waits for it
+	team    registry.Team // Commerce, of whom Tessa is one
 }
 
 func newWorld(t testing.TB, change ...func(*Config)) *world {
@@ -93,6 +95,13 @@ func newWorldOn(t testing.TB, dsn string, owner *pgxpool.Pool, change ...func(*C
 }
 
 func (w *world) run(listener net.Listener) {
+	w.echo.Pre(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			w.serving.Add(1)
+			defer w.serving.Add(-1)
+			return next(c)
+		}
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -177,7 +186,7 @@ func (w *world) anonymous() *caller {
 	w.t.Helper()
 	jar, err := cookiejar.New(nil)
 	must(w.t, err)
-	transport := &http.Transport{MaxIdleConnsPerHost: 4}
+	transport := &http.Transport{MaxIdleConnsPerHost: 4, DisableCompression: true}
 	w.t.Cleanup(transport.CloseIdleConnections)
 	return &caller{w: w, client: &http.Client{
 		Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -263,9 +272,11 @@ func (c *caller) call(method, path string, body any, header ...string) answer {
 	c.w.t.Helper()
 	text, raw := body.(string)
 	if !raw {
-		encoded, err := json.Marshal(body)
-		must(c.w.t, err)
-		text = string(encoded)
+		var encoded bytes.Buffer
+		enc := json.NewEncoder(&encoded)
+		enc.SetEscapeHTML(false) // definitions travel as they are
+		must(c.w.t, enc.Encode(body))
+		text = encoded.String()
 	}
 	return c.send(method, path, text, append([]string{"Content-Type", "application/json"}, header...)...)
 }
