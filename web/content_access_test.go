@@ -86,3 +86,7 @@ func auditLog() Audit {
 	events := timelineOf("approval.approved", "Ines Roth", "approval.requested", "billing-agent", "server.pinned", "Jonas Weber", "grant.created", "Jonas Weber", "session.began", "Mei Tan")
 	return Audit{Events: events, Kind: "approval.", Actor: "Ines", From: "2026-11-01", To: "2026-11-22", Next: "/audit?before=88204", Chosen: &events[0]}
 }
+
+func teams() Teams {
+	return Teams{May: true, Teams: []TeamLine{{"t1", "Commerce", []string{"commerce", "shop-leads"}, 2, 4}, {"t2", "Payments", []string{"payments"}, 0, 1}, {"t3", "Nobody yet", nil, 0, 0}}}
+}

@@ -112,7 +112,7 @@ func instances(p Page, rows []GatewayRow) templ.Component {
 			templ_7745c5c3_Var3 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Instances\"><table class=\"wide\"><thead><tr><th scope=\"col\">Gateway</th><th scope=\"col\">State</th><th scope=\"col\" class=\"r\">In force</th><th scope=\"col\" class=\"r\">Wanted</th><th scope=\"col\">Last seen</th><th scope=\"col\">What that means</th><th scope=\"col\">Instance</th></tr></thead> <tbody>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of instances\"><table class=\"wide\"><thead><tr><th scope=\"col\">Gateway</th><th scope=\"col\">State</th><th scope=\"col\" class=\"r\">In force</th><th scope=\"col\" class=\"r\">Wanted</th><th scope=\"col\">Last seen</th><th scope=\"col\">What that means</th><th scope=\"col\">Instance</th></tr></thead> <tbody>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -403,7 +403,7 @@ func EnrolledPage(p Page, v Enrolled) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "\">Open gateway</a></div><div class=\"notice plain write mb\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "\">Open gateway</a></div><div class=\"notice write mb\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -112,7 +112,7 @@ func ServersPage(p Page, v Servers) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Servers\"><table class=\"wide\"><thead><tr><th scope=\"col\">Server</th><th scope=\"col\">State</th><th scope=\"col\">Owner</th><th scope=\"col\">Pinned</th><th scope=\"col\">To review</th><th scope=\"col\">Last look</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of servers\"><table class=\"wide\"><thead><tr><th scope=\"col\">Server</th><th scope=\"col\">State</th><th scope=\"col\">Owner</th><th scope=\"col\">Pinned</th><th scope=\"col\">To review</th><th scope=\"col\">Last look</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -632,7 +632,7 @@ func NewServerPage(p Page, v NewServer) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 55, "<fieldset class=\"field ways\"><legend>How a gateway reaches it</legend><div class=\"two-up\"><label class=\"pick\"><input type=\"radio\" name=\"transport\" value=\"streamable_http\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 55, "<fieldset class=\"field\"><legend>How a gateway reaches it</legend><div class=\"two-up\"><label class=\"pick\"><input type=\"radio\" name=\"transport\" value=\"streamable_http\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -678,7 +678,7 @@ func NewServerPage(p Page, v NewServer) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 62, "<p class=\"notice plain\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 62, "<p class=\"notice\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -1069,7 +1069,7 @@ func discoveryCard(p Page, v Discovery) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if v.State == "failed" {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, "<div class=\"body stack\"><div class=\"notice plain destr\" role=\"alert\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, "<div class=\"body stack\"><div class=\"notice destr\" role=\"alert\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1723,7 +1723,7 @@ func reviewItem(item ReviewItem, v Review) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			for _, f := range item.Findings {
-				var templ_7745c5c3_Var51 = []any{"notice plain", templ.KV("destr", f.Blocks), templ.KV("write", !f.Blocks)}
+				var templ_7745c5c3_Var51 = []any{"notice", templ.KV("destr", f.Blocks), templ.KV("write", !f.Blocks)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var51...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -2091,7 +2091,7 @@ func ServerPage(p Page, v Server) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if v.State == "suspended" {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 186, "<div class=\"notice plain destr mb\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 186, "<div class=\"notice destr mb\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -2124,7 +2124,7 @@ func ServerPage(p Page, v Server) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 190, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"h-items\"><table class=\"wide\"><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Risk</th><th scope=\"col\">State</th><th scope=\"col\">Description</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 190, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of what it offers\"><table class=\"wide\"><thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Risk</th><th scope=\"col\">State</th><th scope=\"col\">Description</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -54,7 +54,7 @@ func TeamsPage(p Page, v Teams) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Teams\"><table><thead><tr><th scope=\"col\">Team</th><th scope=\"col\">Groups</th><th scope=\"col\" class=\"r\">Members by name</th><th scope=\"col\" class=\"r\">Servers</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of teams\"><table><thead><tr><th scope=\"col\">Team</th><th scope=\"col\">Groups</th><th scope=\"col\" class=\"r\">Members by name</th><th scope=\"col\" class=\"r\">Servers</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

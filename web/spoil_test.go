@@ -13,10 +13,17 @@ const poison = "<script>alert(1)</script>\" onmouseover=\"alert(2)\" ' javascrip
 
 var poisoned atomic.Int64
 
-// hostile is a string of more than 10 kB and 2,000 lines, unlike any other so that it may serve as an id.
+// hostile is a string like no other, so that it may serve as an id: of 2,000 lines where text is expected, of
+// 10 kB in one word where a name is.
 func hostile(name string) string {
-	return fmt.Sprintf("javascript:%s-%d/", name, poisoned.Add(1)) + poison + strings.Repeat("W", 300) + strings.Repeat("\n"+"line <b>", 2000)
+	begin := fmt.Sprintf("javascript:%s-%d/", name, poisoned.Add(1)) + poison
+	if slices.Contains(texts, name) {
+		return begin + strings.Repeat("\nline <b>", 2000)
+	}
+	return begin + strings.Repeat("W", 10<<10)
 }
+
+var texts = []string{"Description", "Text", "Error", "Reason", "Value", "value", "deep", "document", "Typed", "Message", "Command", "Config"}
 
 // kept are the fields whose values are chosen by us, not by others.
 var kept = []string{"State", "Risk", "Decision", "Tone", "Icon", "Evidence", "Transport", "Section"}

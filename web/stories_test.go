@@ -86,6 +86,7 @@ func hostileStories() []story {
 		{"grants", GrantsPage(p, spoiled(grants()))},
 		{"grant form", NewGrantPage(p, grant)},
 		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},
+		{"teams", TeamsPage(p, spoiled(teams()))},
 		{"gateways", GatewaysPage(p, spoiled(gatewayList()))},
 		{"gateway form", NewGatewayPage(p, gateway)},
 		{"enrolled", EnrolledPage(p, spoiled(enrolled()))},
@@ -173,6 +174,8 @@ func accessStories() []story {
 		{"grant form nothing", NewGrantPage(p, nothing)},
 		{"guardrails", GuardrailsPage(g, guardrails())},
 		{"guardrails empty", GuardrailsPage(g, Guardrails{})},
+		{"teams", TeamsPage(page("Teams", "/teams"), teams())},
+		{"teams empty", TeamsPage(page("Teams", "/teams"), Teams{May: true, Errors: Errors{"name": "A team needs a name."}})},
 	}
 }
 

@@ -1,0 +1,112 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/a-h/templ"
+
+	"countersign/internal/browsertest"
+)
+
+// shown serves the stories at /0, /1, … as the server would: with the real headers and the real static files.
+func shown(t *testing.T, all []story) *httptest.Server {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle("/static/", Static())
+	mux.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = w.Write([]byte(": open\n\n"))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	for i, s := range all {
+		mux.Handle(fmt.Sprintf("GET /%d", i), served(s.page))
+	}
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func served(page templ.Component) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", ContentSecurityPolicy)
+		_ = page.Render(r.Context(), w)
+	})
+}
+
+const overflows = `document.documentElement.scrollWidth > innerWidth
+	? [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .term, .vh")).slice(0, 5)
+		.map(e => e.tagName + "." + e.className).concat(["the page is " + document.documentElement.scrollWidth + " wide"]) : []`
+
+// Every page, on a desk and on a phone, by day and by night: axe finds nothing, nothing is wider than the
+// window, and the content security policy has nothing to refuse.
+func TestStoriesInABrowser(t *testing.T) {
+	t.Parallel()
+	all := stories()
+	srv := shown(t, all)
+	b := browsertest.Open(t)
+	complaints := b.Complaints()
+	for i, s := range all {
+		b.Screen(1280, "light")
+		b.Go(fmt.Sprintf("%s/%d", srv.URL, i))
+		for _, screen := range []struct {
+			width  int
+			scheme string
+		}{{1280, "light"}, {1280, "dark"}, {390, "light"}, {390, "dark"}} {
+			b.Screen(screen.width, screen.scheme)
+			b.Screenshot(fmt.Sprintf("%s-%d-%s", strings.ReplaceAll(s.name, " ", "-"), screen.width, screen.scheme))
+			for _, line := range b.Axe() {
+				t.Errorf("%s, %d px, %s: %s", s.name, screen.width, screen.scheme, line)
+			}
+		}
+		b.Screen(360, "light")
+		if got := browsertest.Eval[[]string](b, overflows); len(got) > 0 {
+			t.Errorf("%s overflows 360 px: %q", s.name, got)
+		}
+	}
+	if got := complaints(); len(got) > 0 {
+		t.Errorf("the browser complains: %q", got)
+	}
+}
+
+// Hostile text breaks no layout either.
+func TestHostileStoriesInABrowser(t *testing.T) {
+	t.Parallel()
+	all := hostileStories()
+	srv := shown(t, all)
+	b := browsertest.Open(t)
+	complaints := b.Complaints()
+	for i, s := range all {
+		for _, width := range []int{1280, 360} {
+			b.Screen(width, "light")
+			b.Go(fmt.Sprintf("%s/%d", srv.URL, i))
+			if got := browsertest.Eval[[]string](b, overflows); len(got) > 0 {
+				t.Errorf("%s overflows %d px: %q", s.name, width, got)
+			}
+		}
+	}
+	if got := complaints(); len(got) > 0 {
+		t.Errorf("the browser complains: %q", got)
+	}
+}
+
+func TestOverflowIsSeen(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte("<!doctype html><title>t</title><p>" + strings.Repeat("W", 400)))
+	}))
+	t.Cleanup(srv.Close)
+	b := browsertest.Open(t)
+	b.Screen(360, "light")
+	b.Go(srv.URL)
+	if got := browsertest.Eval[[]string](b, overflows); !slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "the page is") }) {
+		t.Errorf("a line of 400 letters is not seen: %q", got)
+	}
+}
