@@ -73,14 +73,9 @@ func newWorldOn(t testing.TB, dsn string, owner *pgxpool.Pool, change ...func(*C
 	w.idp = devidptest.Start(t, devidp.Config{People: people, Clients: []devidp.Client{{
 		ID: "console", Name: "Countersign", RedirectURIs: []string{w.url + "/auth/callback"}, PostLogoutRedirectURIs: []string{w.url + signedOutPath},
 	}}})
-	key, err := seal.LoadOrCreate(filepath.Join(t.TempDir(), "key"))
-	must(t, err)
-	cfg := Config{
-		DatabaseURL: dsn, PublicURL: w.url, Key: key, OIDCIssuer: w.idp.Issuer, OIDCClientID: "console",
-		RoleGroups: roleGroups, Relaxed: true,
-		Log: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now: func() time.Time { return time.Now().Add(time.Duration(w.late.Load())) },
-	}
+	cfg := config(t, dsn, w.url, w.idp.Issuer)
+	cfg.Log = slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(w.late.Load())) }
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -92,6 +87,16 @@ func newWorldOn(t testing.TB, dsn string, owner *pgxpool.Pool, change ...func(*C
 	must(t, err)
 	w.team = teams[0]
 	return w
+}
+
+// config is what a replica of these tests needs.
+func config(t testing.TB, dsn, publicURL, issuer string) Config {
+	t.Helper()
+	key, err := seal.LoadOrCreate(filepath.Join(t.TempDir(), "key"))
+	must(t, err)
+	return Config{
+		DatabaseURL: dsn, PublicURL: publicURL, Key: key, OIDCIssuer: issuer, OIDCClientID: "console", RoleGroups: roleGroups, Relaxed: true,
+	}
 }
 
 func (w *world) run(listener net.Listener) {
