@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"countersign/internal/browsertest"
 )
 
 // addSample registers the sample server with one click and pins what it offers.
@@ -77,6 +79,7 @@ func TestFirstGovernedCall(t *testing.T) {
 	if got := complaints(); len(got) > 0 {
 		t.Errorf("the browser objects: %q", got)
 	}
+	ada.walk(t)
 	if code := in.end(t); code != exitDone {
 		t.Errorf("an orderly stop: exit %d", code)
 	}
@@ -132,6 +135,12 @@ func (in *installed) governed(t *testing.T, ada *desk) {
 	if code, out := in.call(t, "tomas", sample, "list_orders", `{}`); code != exitDone || !strings.Contains(out, "o-1001") {
 		t.Fatalf("an allowed call: exit %d\n%s", code, out)
 	}
+	if code, out := in.call(t, "tomas", sample, "update_order", `{"id":"o-9999","status":"shipped"}`); code != exitError {
+		t.Errorf("a tool that fails by itself: exit %d, want %d\n%s", code, exitError, out)
+	}
+	if code, out := in.call(t, "tomas", sample, "update_order", `{"id":7}`); code != exitDenied || strings.Contains(out, "o-1001") {
+		t.Errorf("arguments that do not fit the schema: exit %d, want %d\n%s", code, exitDenied, out)
+	}
 	ada.open("/policy")
 	ada.See("Tomas works with orders")
 
@@ -146,6 +155,37 @@ func (in *installed) governed(t *testing.T, ada *desk) {
 	ada.open("/audit?kind=grant.")
 	ada.See("grant.created")
 	ada.Screenshot("audit")
+}
+
+// walk looks at every page as it is after the flow, light on a desk and dark on a phone: axe-core objects to
+// nothing, and nothing is wider than the screen.
+func (d *desk) walk(t *testing.T) {
+	t.Helper()
+	addresses := []string{"/", "/approvals", "/approvals?state=decided", "/servers", "/servers/new", "/teams", "/grants", "/grants/new",
+		"/guardrails", "/gateways", "/gateways/new", "/policy", "/audit", "/me", "/nowhere"}
+	for _, list := range []struct{ page, link string }{
+		{"/servers", `main a[href^="/servers/srv_"]`}, {"/gateways", `main a[href^="/gateways/gtw_"]`},
+		{"/approvals?state=decided", "#queue ol a"}, {"/audit", `main a[href^="/audit/"]`},
+	} {
+		d.open(list.page)
+		addresses = append(addresses, browsertest.Eval[string](d.Browser, fmt.Sprintf("document.querySelector(%q).getAttribute('href')", list.link)))
+	}
+	for _, screen := range []struct {
+		width  int
+		scheme string
+	}{{1280, "light"}, {390, "dark"}} {
+		d.Screen(screen.width, screen.scheme)
+		for _, address := range addresses {
+			d.open(address)
+			if got := d.Axe(); len(got) > 0 {
+				t.Errorf("%s, %s at %d: axe-core objects: %q", address, screen.scheme, screen.width, got)
+			}
+			if browsertest.Eval[bool](d.Browser, "document.documentElement.scrollWidth > innerWidth") {
+				t.Errorf("%s is wider than a screen of %d", address, screen.width)
+			}
+			d.Screenshot(strings.NewReplacer("/", "-", "?", "-", "=", "-").Replace("page"+address) + "-" + screen.scheme)
+		}
+	}
 }
 
 const destroy = `{"ids":["o-1001"]}`

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -204,7 +205,7 @@ func (in *installation) startControlPlane(ctx context.Context, g *errgroup.Group
 		Sample: &server.Sample{
 			Name: "com.example/orders", Title: "Sample orders", URL: origin(in.listeners.sample) + "/mcp",
 			Description: "The sample MCP server that runs beside this console: lists, changes and deletes invented orders.",
-			Example:     "./bin/countersign call com.example/orders list_orders --data " + in.cmd.Data,
+			Example:     invocation() + " call com.example/orders list_orders" + in.dataFlag(),
 		},
 		Log: in.c.log,
 	})
@@ -322,13 +323,10 @@ func (in *installation) tell() {
 	writePeople(in.c.out)
 	print("\nThen, in the console: add the sample server, pin its tools, and grant them to Tomas.")
 	print("From another terminal, as Tomas's agent:\n")
-	data := ""
-	if in.cmd.Data != defaultData() {
-		data = " --data " + in.cmd.Data
-	}
-	print("  countersign tools com.example/orders%s", data)
-	print("  countersign call com.example/orders list_orders%s", data)
-	print("  countersign call com.example/orders delete_orders --args '{\"ids\":[\"o-1001\"]}'%s", data)
+	self, data := invocation(), in.dataFlag()
+	print("  %s tools com.example/orders%s", self, data)
+	print("  %s call com.example/orders list_orders%s", self, data)
+	print("  %s call com.example/orders delete_orders --args '{\"ids\":[\"o-1001\"]}'%s", self, data)
 	print("\nThe last one is held until Priya or Jonas approves it. Gateway: %s   Stop: ^C", origin(in.listeners.gateway))
 }
 
@@ -336,6 +334,22 @@ func writePeople(w io.Writer) {
 	for _, p := range devidp.DemoPeople() {
 		fmt.Fprintf(w, "  %-12s %s\n", p.Name, p.Purpose)
 	}
+}
+
+// invocation is this program as it was typed, for commands to type next.
+func invocation() string {
+	if strings.Contains(os.Args[0], "/") {
+		return os.Args[0]
+	}
+	return "countersign"
+}
+
+// dataFlag is what call and tools need to be told where our data is; nothing when it is where they look.
+func (in *installation) dataFlag() string {
+	if in.cmd.Data == defaultData() {
+		return ""
+	}
+	return " --data " + in.cmd.Data
 }
 
 func defaultData() string {
