@@ -12,48 +12,98 @@ import (
 	"github.com/a-h/templ"
 )
 
-// run is a stretch of text that is shown as it is, or one character that is shown by its number.
+// run is a stretch of text that is shown as it is, or of characters that are shown by their numbers.
 type run struct {
 	text  string
 	glyph bool
 }
 
-// runs takes text apart so that every character that is invisible, reorders, controls or means nothing is
-// shown by its code point. Line breaks and tabs stay.
+// runs takes text apart so that every character that is invisible, reorders, controls or means nothing is shown by
+// its code point. Line breaks and tabs stay. A stretch of one such character is one run, and so are tag characters,
+// which spell a text that only a model reads: a megabyte of either is no megabyte of page.
 func runs(s string) []run {
 	var out []run
-	var plain strings.Builder
-	flush := func() {
-		if plain.Len() > 0 {
-			out = append(out, run{text: plain.String()})
-			plain.Reset()
-		}
-	}
-	for i, r := range s {
-		if r == '\n' || r == '\t' || !hidden(r, s[i:]) {
-			plain.WriteRune(r)
+	from, marks := 0, 0
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if !hidden(r, s[i:]) && !strays(r, i == 0, &marks) {
+			i += size
 			continue
 		}
-		flush()
-		out = append(out, run{text: fmt.Sprintf("U+%04X", r), glyph: true})
+		if from < i {
+			out = append(out, run{text: s[from:i]})
+		}
+		label, length := glyph(s[i:])
+		out = append(out, run{text: label, glyph: true})
+		i += length
+		from = i
 	}
-	flush()
+	if from < len(s) {
+		out = append(out, run{text: s[from:]})
+	}
 	return out
 }
 
+// hidden says whether a reader would not see r, the beginning of rest, as what it is.
 func hidden(r rune, rest string) bool {
-	if r == utf8.RuneError {
+	switch r {
+	case utf8.RuneError:
 		_, size := utf8.DecodeRuneInString(rest)
 		return size <= 1
-	}
-	if r == ' ' {
+	case ' ', '\n', '\t':
 		return false
+	case blankBraille:
+		return true
 	}
-	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
-		r == blankBraille
+	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Zs, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 const blankBraille = 0x2800 // a symbol by its class, and looks like a space
+
+// mostMarks is how many combining marks a letter may carry. More paint over the lines above and below.
+const mostMarks = 3
+
+// strays says whether r is a combining mark that would change what it does not belong to: one too many, or one at
+// the beginning, where it would stand on our own words. marks counts those before it.
+func strays(r rune, first bool, marks *int) bool {
+	if !unicode.Is(unicode.M, r) {
+		*marks = 0
+		return false
+	}
+	*marks++
+	return first || *marks > mostMarks
+}
+
+// glyph is the label of the hidden characters at the beginning of s, and how many bytes they take.
+func glyph(s string) (label string, length int) {
+	if spelled := tags(s); len(spelled) > 1 {
+		return fmt.Sprintf("%d hidden tags: %s", len(spelled), spelled), 4 * len(spelled)
+	}
+	r, size := utf8.DecodeRuneInString(s)
+	label, n := fmt.Sprintf("U+%04X", r), 1
+	if r == utf8.RuneError {
+		label = fmt.Sprintf("0x%X", s[:size])
+	}
+	for strings.HasPrefix(s[n*size:], s[:size]) {
+		n++
+	}
+	if n > 1 {
+		label += fmt.Sprintf(" ×%d", n)
+	}
+	return label, n * size
+}
+
+// tags is what the tag characters at the beginning of s spell, one byte each.
+func tags(s string) string {
+	var out strings.Builder
+	for _, r := range s {
+		if r < 0xE0020 || r > 0xE007E {
+			break
+		}
+		out.WriteByte(byte(r - 0xE0000))
+	}
+	return out.String()
+}
 
 // plain is text for places that cannot hold markup, such as the title of the tab: what is hidden stands there by
 // its code point.
