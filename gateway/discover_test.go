@@ -30,7 +30,7 @@ func (s *stand) discover(j client.Job) finishedJob {
 	select {
 	case f := <-s.plane.finished:
 		return f
-	case <-time.After(20 * time.Second):
+	case <-time.After(90 * time.Second): // 50 MiB take a while on a machine that has other work
 		s.t.Fatal("the discovery did not end")
 	}
 	return finishedJob{}

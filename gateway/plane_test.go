@@ -139,6 +139,10 @@ func (p *plane) getPolicy(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	jws, etag, changed := p.jws, p.etag, p.changed
 	p.mu.Unlock()
+	if jws == "" {
+		problemReply(w, http.StatusServiceUnavailable, "policy_compiling")
+		return
+	}
 	if r.Header.Get("If-None-Match") == etag {
 		select {
 		case <-changed:
