@@ -24,8 +24,10 @@ type access struct {
 
 var public = access{public: true}
 
-func person(a identity.Action) access  { return access{action: a} }
-func gateway(a identity.Action) access { return access{bearer: true, action: a} }
+func person(a identity.Action) access { return access{action: a} }
+
+// gateway is the credential of a gateway; an automation client may not enforce.
+var gateway = access{bearer: true, action: identity.Enforce}
 
 // anyone is any signed-in person, with or without a role: enough to see who one is and to sign out.
 var anyone = access{}

@@ -36,7 +36,7 @@ func (s *Server) events(c echo.Context, who identity.Principal) error {
 	h.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 	if err := send(c, "retry: 2000\n\n"+watched.changed(last)); err != nil { // what changed since the page was made, too
-		return nil //nolint:nilerr // the reader has gone
+		return nil // the reader has gone
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
@@ -61,7 +61,7 @@ func (s *Server) events(c echo.Context, who identity.Principal) error {
 			continue
 		}
 		if err := send(c, text); err != nil {
-			return nil //nolint:nilerr // the reader has gone
+			return nil // the reader has gone
 		}
 	}
 }

@@ -41,7 +41,7 @@ func withRequestID(next echo.HandlerFunc) echo.HandlerFunc {
 // withLog writes one line for each request. Paths carry ids only; queries and bodies are never logged.
 func (s *Server) withLog(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		began := time.Now() //nolint:forbidigo // the duration of a request is wall-clock by nature
+		began := time.Now()
 		err := next(c)
 		if err != nil {
 			c.Error(err)
@@ -90,7 +90,7 @@ func (s *Server) withRecover(next echo.HandlerFunc) echo.HandlerFunc {
 			if r == nil {
 				return
 			}
-			if r == http.ErrAbortHandler { //nolint:errorlint,goerr113 // net/http compares it so, too
+			if r == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
 				panic(r) //nolint:forbidigo // net/http's own way to drop a connection
 			}
 			s.log.ErrorContext(c.Request().Context(), "a handler panicked",

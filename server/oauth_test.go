@@ -44,6 +44,7 @@ func TestTokenEndpoint(t *testing.T) {
 		"the secret in the query": {form: grant(), query: "?client_id=" + g.ClientID + "&client_secret=" + g.Secret, status: http.StatusUnauthorized, code: "invalid_client"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			nobody := w.anonymous()
 			var header []string
 			if c.basic[0] != "" {

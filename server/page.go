@@ -26,7 +26,7 @@ var sections = map[string]identity.Action{
 // page fills in what every page has. Counts that cannot be read are left out: they are no reason to fail.
 func (s *Server) page(c echo.Context, who identity.Principal, title, section string) web.Page {
 	p := web.Page{
-		Title: title, Section: section, Now: time.Now(), CSRF: s.csrfToken(c), SignedIn: who.Kind == identity.Person, //nolint:forbidigo // for display
+		Title: title, Section: section, Now: s.cfg.Now(), CSRF: s.csrfToken(c), SignedIn: who.Kind == identity.Person,
 		Person: web.Person{Name: who.Name, Roles: roleWords(who)}, Allowed: map[string]bool{}, Flash: s.takeFlash(c),
 	}
 	for address, action := range sections {
@@ -140,8 +140,9 @@ func (s *Server) errorPage(c echo.Context, p *problem.Error) error {
 		view.Safe = []string{"What was not confirmed was not done.", "Gateways are not concerned."}
 	case problem.Conflict, problem.Precondition:
 		view.Safe = []string{"What the other person did stands; your change was not made."}
+	default: // the message says it all
 	}
-	page := web.Page{Title: view.Title, Now: time.Now()} //nolint:forbidigo // for display
+	page := web.Page{Title: view.Title, Now: s.cfg.Now()}
 	if who.Kind == identity.Person && p.Kind != problem.Unavailable {
 		page = s.page(c, who, view.Title, "")
 	}
@@ -166,6 +167,7 @@ func problemTitle(p *problem.Error) string {
 		return "Too many requests"
 	case problem.Unavailable:
 		return "The control plane cannot answer right now"
+	default:
+		return "Something failed on our side"
 	}
-	return "Something failed on our side"
 }

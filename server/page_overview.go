@@ -68,7 +68,7 @@ func (s *Server) readOverview(c echo.Context, who identity.Principal) (o overvie
 	if o.counts, err = s.approvals.Counts(ctx, who); err != nil {
 		return o, err
 	}
-	if o.calls, err = delivery.CallsSince(ctx, s.pool, time.Now().Add(-24*time.Hour)); err != nil { //nolint:forbidigo // a window for display
+	if o.calls, err = delivery.CallsSince(ctx, s.pool, s.cfg.Now().Add(-24*time.Hour)); err != nil {
 		return o, err
 	}
 	if o.recent, err = delivery.RecentCalls(ctx, s.pool, 8); err != nil {

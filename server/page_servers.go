@@ -29,8 +29,11 @@ func (s *Server) serversPage(c echo.Context, who identity.Principal) error {
 		view.Servers = append(view.Servers, serverLine(server))
 	}
 	for _, o := range []web.Option{
-		{Label: "Every state"}, {Value: "proposed", Label: "Proposed"}, {Value: "active", Label: "Active"},
-		{Value: "suspended", Label: "Suspended"}, {Value: "retired", Label: "Retired"},
+		{Label: "Every state"},
+		{Value: "proposed", Label: "Proposed"},
+		{Value: "active", Label: "Active"},
+		{Value: "suspended", Label: "Suspended"},
+		{Value: "retired", Label: "Retired"},
 	} {
 		o.Selected = o.Value == string(filter.State)
 		view.States = append(view.States, o)

@@ -126,6 +126,7 @@ func TestUnchangedPolicy(t *testing.T) {
 		"a newer one and to wait": {known: []string{newer.String()}, header: []string{"Prefer", "wait=30"}, status: 503},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			header := c.header
 			for _, known := range c.known {
 				header = append(header, "If-None-Match", known)
@@ -276,6 +277,9 @@ func TestAStaleReplicaRenewsNoLease(t *testing.T) {
 	db.Kill(t)
 
 	g.get(client.PathPolicy, "If-None-Match", a.header.Get("ETag")).want(t, http.StatusNotModified) // what was read a moment ago
+	for deadline := time.Now().Add(10 * time.Second); ada.get("/servers").status == http.StatusOK && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond) // its children see that it is dead a moment later
+	}
 	page := ada.get("/servers").want(t, http.StatusServiceUnavailable, "Nothing was changed.", "Gateways go on enforcing the policy they hold", "Try again")
 	if page.header.Get("Retry-After") == "" || strings.Contains(page.body, "connect") {
 		t.Errorf("%s", page.shown())

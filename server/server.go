@@ -130,7 +130,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		pool.Close()
 		return nil, err
 	}
-	s.echo = s.newEcho()
+	s.echo = s.newEcho() //nolint:contextcheck // handlers take the context of their request
 	return s, nil
 }
 

@@ -77,7 +77,7 @@ func (s *Server) setCookie(c echo.Context, name, value string, lifetime time.Dur
 	if lifetime < 0 {
 		maxAge = -1
 	}
-	c.SetCookie(&http.Cookie{
+	c.SetCookie(&http.Cookie{ //nolint:gosec // Secure unless we are reached by plain http, which is for loopback only
 		Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: s.secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }

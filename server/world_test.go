@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -168,6 +169,17 @@ func (w *world) traces() string {
 		              (select generation from registry_head), (select count(*) from sessions where ended_at is null))`)
 }
 
+// unchanged fails the test unless, when it is over with all of its parts, nothing was changed since.
+func (w *world) unchanged(t *testing.T) {
+	t.Helper()
+	before := w.traces()
+	t.Cleanup(func() {
+		if after := w.traces(); after != before {
+			t.Errorf("%s became %s", before, after)
+		}
+	})
+}
+
 func (w *world) refusals() int {
 	return read[int](w, `select count(*) from audit_events where kind = 'access.refused'`)
 }
@@ -266,9 +278,7 @@ func (c *caller) get(path string, header ...string) answer {
 func (c *caller) post(path string, form url.Values, header ...string) answer {
 	c.w.t.Helper()
 	sent := url.Values{"csrf": {c.csrf}}
-	for name, values := range form {
-		sent[name] = values
-	}
+	maps.Copy(sent, form)
 	return c.send(http.MethodPost, path, sent.Encode(), append([]string{"Content-Type", "application/x-www-form-urlencoded"}, header...)...)
 }
 
