@@ -16,10 +16,11 @@ type decision struct {
 	Path     string          `json:"path,omitempty"` // of an argument that is not valid
 }
 
-func (x *exchange) decide(u use) policy.Verdict {
-	return x.snapshot.Index.Decide(policy.Request{
-		Server: x.name, Kind: u.kind, Name: u.name, Principal: &x.caller.principal, Now: x.g.now(),
-	})
+func (x *exchange) decide(u use) policy.Verdict { return x.snapshot.Index.Decide(x.asked(u)) }
+
+// asked is a use as policy judges it.
+func (x *exchange) asked(u use) policy.Request {
+	return policy.Request{Server: x.name, Kind: u.kind, Name: u.name, Principal: &x.caller.principal, Now: x.g.now()}
 }
 
 // govern decides on the use of a tool, prompt or resource, and forwards it, has it held, or denies it.
@@ -30,7 +31,7 @@ func (x *exchange) govern() error {
 	}
 	x.log.use = u
 	v := x.decide(u)
-	if v.Reason == policy.ReasonUnknownServer || v.Reason == policy.ReasonUnknownTool || v.Reason == policy.ReasonNoGrant {
+	if v.Outcome == policy.Deny && !x.snapshot.Index.Granted(x.asked(u)) {
 		return x.hide(v.Reason)
 	}
 	if v.Outcome == policy.Deny {

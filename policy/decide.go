@@ -145,6 +145,32 @@ func (ix *Index) Visible(serverName string, kind Kind, p *Principal, now time.Ti
 	}
 }
 
+// Granted reports whether a grant would let the principal have what r asks for, were nothing else in the way. A
+// caller without one is not told why else it is refused: to them it does not exist.
+func (ix *Index) Granted(r Request) bool {
+	s := ix.servers[r.Server]
+	if s == nil || r.Principal == nil {
+		return false
+	}
+	var groups [32]term
+	c := ix.terms.resolve(r.Principal, groups[:0])
+	granted := func(i int) bool {
+		return ix.findGrant(s.reaches[i].common, &c, r.Now) >= 0 || ix.findGrant(&s.reaches[i].own, &c, r.Now) >= 0
+	}
+	if i, ok := s.offers(r.Kind)[r.Name]; ok {
+		return granted(i)
+	}
+	if r.Kind != KindResource {
+		return false
+	}
+	for _, t := range s.templates {
+		if t.pattern.MatchString(r.Name) && granted(t.tool) {
+			return true
+		}
+	}
+	return false
+}
+
 // decide decides on the tool at i of an active server.
 func (ix *Index) decide(s *server, i int, p *Principal, now time.Time) Verdict {
 	v := denied(ReasonNoGrant)

@@ -153,7 +153,7 @@ func oracleSubject(s policy.Subject, p *policy.Principal, unknown bool) bool {
 			return oracleGlob(issuer, p.Issuer) && oracleGlob(subject, p.Subject)
 		}
 		return oracleGlob(pattern, p.Subject)
-	}) && one(s.Groups, true, func(pattern string) bool {
+	}) && one(s.Groups, p.Groups != nil, func(pattern string) bool {
 		return slices.ContainsFunc(p.Groups, func(g string) bool { return g != "" && oracleGlob(pattern, g) })
 	}) && one(s.Agents, p.Agent != "", func(pattern string) bool { return oracleGlob(pattern, p.Agent) }) &&
 		one(s.Models, p.Model != "" && vouched, func(pattern string) bool { return oracleGlob(pattern, p.Model) })

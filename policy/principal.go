@@ -19,7 +19,7 @@ type Principal struct {
 	Subject        string    `json:"subject"`
 	Name           string    `json:"name,omitempty"`  // for people to read; decides nothing
 	Email          string    `json:"email,omitempty"` // for people to read; decides nothing
-	Groups         []string  `json:"groups,omitempty"`
+	Groups         []string  `json:"groups,omitzero"` // nil: not known; empty: none
 	Agent          string    `json:"agent,omitempty"` // OAuth client
 	Model          string    `json:"model,omitempty"`
 	ModelAssurance Assurance `json:"model_assurance,omitempty"`

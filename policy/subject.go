@@ -143,7 +143,7 @@ func (s *subject) match(c *caller, unknown bool) Miss {
 	switch {
 	case users && !s.matchUser(c, unknown):
 		return MissUser
-	case s.groups.given() && !s.matchGroup(c):
+	case s.groups.given() && !s.matchGroup(c, unknown):
 		return MissGroup
 	case s.agents.given() && !s.agents.match(c.agent, c.Agent, unknown):
 		return MissAgent
@@ -172,7 +172,12 @@ func (s *subject) matchUser(c *caller, unknown bool) bool {
 	return false
 }
 
-func (s *subject) matchGroup(c *caller) bool {
+// matchGroup tells a caller without groups from one whose groups nobody told: providers leave the claim out when
+// somebody has too many.
+func (s *subject) matchGroup(c *caller, unknown bool) bool {
+	if c.Groups == nil {
+		return unknown
+	}
 	for _, g := range c.groups {
 		for _, t := range s.groups.exact {
 			if t == g {
