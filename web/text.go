@@ -193,14 +193,27 @@ func ago(now, t time.Time) string {
 		return fmt.Sprintf("%d min ago", int(d/time.Minute))
 	case d < 24*time.Hour:
 		return fmt.Sprintf("%d h ago", int(d/time.Hour))
+	case d < 14*24*time.Hour:
+		return plural(int(d/(24*time.Hour)), "day", "days") + " ago"
 	}
 	return t.UTC().Format("2 Jan 2006 15:04")
 }
 
-// left tells a remaining time as minutes and seconds.
+// left tells a remaining time: minutes and seconds, or hours when there are some. app.js says it the same way.
 func left(d time.Duration) string {
 	d = max(0, d)
+	if d >= time.Hour {
+		return fmt.Sprintf("%d h %d min", int(d/time.Hour), int(d%time.Hour/time.Minute))
+	}
 	return fmt.Sprintf("%d:%02d", int(d/time.Minute), int(d%time.Minute/time.Second))
+}
+
+// whole tells how long something takes in all.
+func whole(d time.Duration) string {
+	if d >= time.Hour {
+		return left(d)
+	}
+	return fmt.Sprintf("%d min", int(d/time.Minute))
 }
 
 func shortDigest(d string) string {

@@ -21,7 +21,8 @@
   const tick = () => {
     for (const b of all("[data-until]")) {
       const s = Math.max(0, Math.round((new Date(b.dataset.until) - Date.now()) / 1000));
-      b.textContent = `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} left`;
+      b.textContent = s < 3600 ? `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} left`
+        : `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min left`;
       const bar = b.parentElement.querySelector("progress");
       if (bar) bar.value = s;
     }
