@@ -50,6 +50,7 @@ type Config struct {
 	OIDCClientSecret string // "": a public client, protected by PKCE alone
 	RoleGroups       map[identity.Role][]string
 
+	CallerIssuers  []string       // identity providers of agents' callers, besides OIDCIssuer
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; none: the connection's own address counts
 
 	MaxStaleSeconds int              // 0: delivery.DefaultMaxStaleSeconds

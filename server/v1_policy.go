@@ -86,10 +86,10 @@ func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known 
 		clients := s.auth.Changed()
 		changed := s.delivery.Changed(who.AudienceID)
 		snap := s.delivery.Current(who.AudienceID)
-		if err := s.current(snap, known); err != nil {
-			return nil, err
+		if err := s.current(snap, known); err != nil && (snap != nil || wait == 0) {
+			return nil, err // only the first policy of an audience is worth waiting for
 		}
-		if isAny(known) || !policy.MatchETag(known, snap.ETag) {
+		if snap != nil && (isAny(known) || !policy.MatchETag(known, snap.ETag)) {
 			return snap, nil
 		}
 		select {

@@ -20,7 +20,7 @@ func (s *Server) wire(ctx context.Context) error {
 	var err error
 	s.auth, err = auth.New(ctx, s.pool, s.hub, s.cfg.Key, auth.Config{
 		Issuer: s.cfg.OIDCIssuer, ClientID: s.cfg.OIDCClientID, ClientSecret: s.cfg.OIDCClientSecret,
-		PublicURL: s.cfg.PublicURL, RoleGroups: s.cfg.RoleGroups, Now: s.cfg.Now,
+		PublicURL: s.cfg.PublicURL, RoleGroups: s.cfg.RoleGroups, EvidenceIssuers: s.cfg.CallerIssuers, Now: s.cfg.Now,
 	}, s.log)
 	if err != nil {
 		return fmt.Errorf("preparing sign-in: %w", err)
