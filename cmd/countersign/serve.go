@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -23,6 +24,8 @@ type serveCmd struct {
 	OIDCClientID     string            `name:"oidc-client-id" env:"COUNTERSIGN_OIDC_CLIENT_ID" required:"" help:"Client id of the console at that provider."`
 	OIDCClientSecret string            `name:"oidc-client-secret-file" env:"COUNTERSIGN_OIDC_CLIENT_SECRET_FILE" type:"path" help:"File with the client secret; none for a public client."`
 	RoleGroups       map[string]string `name:"role" env:"COUNTERSIGN_ROLES" help:"Role to groups, as admin=platform-admins,admins;auditor=audit. Roles: viewer, auditor, approver, owner, admin."`
+	CallerIssuers    []string          `name:"caller-issuer" env:"COUNTERSIGN_CALLER_ISSUERS" help:"Identity providers whose tokens prove who calls a tool, besides --oidc-issuer."`
+	TrustedProxies   []string          `name:"trusted-proxy" env:"COUNTERSIGN_TRUSTED_PROXIES" help:"Networks of the balancers in front, as 10.0.0.0/8: their X-Forwarded-For is believed."`
 	MaxStale         int               `name:"max-stale-seconds" env:"COUNTERSIGN_MAX_STALE_SECONDS" default:"300" help:"How long a gateway that cannot reach us keeps enforcing what it holds."`
 }
 
@@ -40,10 +43,14 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
+	proxies, err := prefixes(cmd.TrustedProxies)
+	if err != nil {
+		return err
+	}
 	srv, err := server.New(ctx, server.Config{
 		DatabaseURL: cmd.DatabaseURL, PublicURL: cmd.PublicURL, Key: key,
 		OIDCIssuer: cmd.OIDCIssuer, OIDCClientID: cmd.OIDCClientID, OIDCClientSecret: secret,
-		RoleGroups: roles, MaxStaleSeconds: cmd.MaxStale, Log: c.log,
+		RoleGroups: roles, CallerIssuers: cmd.CallerIssuers, TrustedProxies: proxies, MaxStaleSeconds: cmd.MaxStale, Log: c.log,
 	})
 	if err != nil {
 		return err
@@ -55,6 +62,18 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 	}
 	fmt.Fprintf(c.out, "Countersign serves %s on %s\n", cmd.PublicURL, listener.Addr())
 	return srv.Run(ctx, listener)
+}
+
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxy %s: write a network as 10.0.0.0/8", text)
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
 }
 
 type migrateCmd struct {
