@@ -261,3 +261,26 @@ func classesOf(css string) map[string]bool {
 	}
 	return out
 }
+
+// What a rule hides is nowhere in the page: not in the rows, not in the JSON, not in an attribute.
+func TestHiddenArgumentsAreNotInThePage(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2-is-the-secret"
+	for _, arguments := range []string{
+		`{"token":"` + secret + `"}`,
+		`{"a":{"b":[{"password":"` + secret + `"}]}}`,
+		`{"credentials":{"user":"u","pass":["` + secret + `"]}}`,
+		`{"note":"ghp_` + secret + `0123456789"}`,
+		`{"list":["x","Bearer ` + secret + `"],"n":1}`,
+	} {
+		v := queue()
+		v.Chosen.Arguments = []byte(arguments)
+		source := rendered(t, ApprovalsPage(page("Approvals", "/approvals"), v))
+		if strings.Contains(source, secret) {
+			t.Errorf("%s: the secret is in the page", arguments)
+		}
+		if !strings.Contains(source, "Hidden by rule") {
+			t.Errorf("%s: the page does not say that something is hidden", arguments)
+		}
+	}
+}

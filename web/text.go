@@ -138,9 +138,10 @@ func said(sentence markup, values ...string) templ.Component {
 	})
 }
 
-// local is an address of this console; anything else leads to the overview.
+// local is an address of this console; anything else leads to the overview. Browsers take a backslash for a
+// slash and leave out tabs and line breaks, so that neither may hide a second slash.
 func local(address string) templ.SafeURL {
-	if !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.HasPrefix(address, `/\`) {
+	if !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.ContainsAny(address, "\\\t\r\n") {
 		return "/"
 	}
 	return templ.SafeURL(address)
