@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -206,4 +207,22 @@ func indented(value []byte) string {
 		return string(value)
 	}
 	return out.String()
+}
+
+// hiddenCues says which arguments have characters that a reader would not see as what they are.
+func hiddenCues(canonical []byte) []Cue {
+	var where []string
+	for _, r := range argumentRows(canonical) {
+		if slices.ContainsFunc(append(runs(r.name), runs(r.value)...), func(r run) bool { return r.glyph }) {
+			where = append(where, r.name)
+		}
+	}
+	if len(where) == 0 {
+		return nil
+	}
+	text := "in the argument " + where[0]
+	if len(where) > 1 {
+		text += fmt.Sprintf(" and %d more", len(where)-1)
+	}
+	return []Cue{{Tone: "write", Icon: "search", Strong: "Hidden characters", Text: text + ", shown below where they stand."}}
 }

@@ -24,6 +24,7 @@ type ApprovalLine struct {
 type Approval struct {
 	ApprovalLine
 	ServerID     string
+	CallerID     string // the caller's subject and issuer: a name can be chosen
 	Kind         string
 	Total        time.Duration // from asking to expiry
 	Arguments    []byte        // canonical JSON

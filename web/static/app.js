@@ -17,14 +17,19 @@
     });
   }
 
-  // Time left: the server decides, this only shows it; no screen reader is told each second.
+  // Time left, counted on from what the page said: the clock of this machine may be wrong, and the server decides. It
+  // moves each 15 s, and each second in the last minute; it is read aloud at two minutes and at half a minute.
+  const now = () => performance.now() / 1000;
   const tick = () => {
-    for (const b of all("[data-until]")) {
-      const s = Math.max(0, Math.round((new Date(b.dataset.until) - Date.now()) / 1000));
+    for (const b of all("[data-left]")) {
+      if (b.given !== b.dataset.left) { b.given = b.dataset.left; b.ends = now() + Number(b.given); b.was = undefined; }
+      const s = Math.max(0, Math.round(b.ends - now())), what = b.dataset.say;
+      if (b.was !== undefined && s > 60 && s % 15) continue;
+      for (const mark of [120, 30]) if (what && b.was > mark && s <= mark) document.getElementById("say").textContent = `${mark} seconds left ${what}`;
+      b.was = s;
       b.textContent = s < 3600 ? `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")} left`
         : `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min left`;
-      const bar = b.parentElement.querySelector("progress");
-      if (bar) bar.value = s;
+      if (what) b.parentElement.querySelector("progress").value = s;
     }
   };
   if (document.getElementById("queue")) { tick(); setInterval(tick, 1000); }
