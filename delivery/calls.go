@@ -32,6 +32,11 @@ func RecordCalls(ctx context.Context, pool *pgxpool.Pool, who identity.Principal
 		if call.CallID == "" || len(call.CallID) > 64 {
 			return problem.New(problem.Invalid, "invalid_call_record", "Record %d has no call_id of 1 to 64 characters. Nothing was stored.", i)
 		}
+		switch call.Decision {
+		case client.AllowedCall, client.DeniedCall, client.HeldCall, client.FailedCall:
+		default:
+			return problem.New(problem.Invalid, "invalid_call_record", "Record %d has no decision that is known here. Nothing was stored.", i)
+		}
 		batch.Queue(insertCall, pgx.StrictNamedArgs{
 			"call_id": call.CallID, "gateway_id": who.GatewayID, "at": call.At, "server": call.Server, "tool": call.Tool,
 			"kind": string(call.Kind), "decision": string(call.Decision), "reason": call.Reason, "subject": call.Subject,
