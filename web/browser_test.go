@@ -40,6 +40,20 @@ func served(page templ.Component) http.Handler {
 	})
 }
 
+type screen struct {
+	width  int
+	scheme string
+}
+
+// screens are where a story is looked at: those that name a page on all four, their variants on the two that
+// differ most.
+func screens(s story) []screen {
+	if strings.Contains(s.name, " ") {
+		return []screen{{1280, "light"}, {390, "dark"}}
+	}
+	return []screen{{1280, "light"}, {1280, "dark"}, {390, "light"}, {390, "dark"}}
+}
+
 const overflows = `document.documentElement.scrollWidth > innerWidth
 	? [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .term, .vh")).slice(0, 5)
 		.map(e => e.tagName + "." + e.className).concat(["the page is " + document.documentElement.scrollWidth + " wide"]) : []`
@@ -55,10 +69,7 @@ func TestStoriesInABrowser(t *testing.T) {
 	for i, s := range all {
 		b.Screen(1280, "light")
 		b.Go(fmt.Sprintf("%s/%d", srv.URL, i))
-		for _, screen := range []struct {
-			width  int
-			scheme string
-		}{{1280, "light"}, {1280, "dark"}, {390, "light"}, {390, "dark"}} {
+		for _, screen := range screens(s) {
 			b.Screen(screen.width, screen.scheme)
 			b.Screenshot(fmt.Sprintf("%s-%d-%s", strings.ReplaceAll(s.name, " ", "-"), screen.width, screen.scheme))
 			for _, line := range b.Axe() {
@@ -83,9 +94,9 @@ func TestHostileStoriesInABrowser(t *testing.T) {
 	b := browsertest.Open(t)
 	complaints := b.Complaints()
 	for i, s := range all {
+		b.Go(fmt.Sprintf("%s/%d", srv.URL, i))
 		for _, width := range []int{1280, 360} {
 			b.Screen(width, "light")
-			b.Go(fmt.Sprintf("%s/%d", srv.URL, i))
 			if got := browsertest.Eval[[]string](b, overflows); len(got) > 0 {
 				t.Errorf("%s overflows %d px: %q", s.name, width, got)
 			}

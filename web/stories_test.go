@@ -84,11 +84,11 @@ func hostileStories() []story {
 		{"discovery failed", DiscoveryPage(p, failed)},
 		{"server", ServerPage(p, spoiled(oneServer()))},
 		{"grants", GrantsPage(p, spoiled(grants()))},
-		{"grant form", NewGrantPage(p, grant)},
+		{"grant-form", NewGrantPage(p, grant)},
 		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},
 		{"teams", TeamsPage(p, spoiled(teams()))},
 		{"gateways", GatewaysPage(p, spoiled(gatewayList()))},
-		{"gateway form", NewGatewayPage(p, gateway)},
+		{"gateway-form", NewGatewayPage(p, gateway)},
 		{"enrolled", EnrolledPage(p, spoiled(enrolled()))},
 		{"gateway", GatewayPage(p, spoiled(oneGateway()))},
 		{"policy", PolicyPage(p, policy)},
@@ -114,7 +114,7 @@ func approvalStories() []story {
 	}
 	return []story{
 		{"overview", OverviewPage(page("Overview", "/"), overview())},
-		{"overview first run", OverviewPage(page("Overview", "/"), first)},
+		{"first-run", OverviewPage(page("Overview", "/"), first)},
 		{"overview empty", OverviewPage(page("Overview", "/"), Overview{Headline: "Nothing needs you", Sub: "0 of 0 servers active."})},
 		{"approvals", ApprovalsPage(p, chosen)},
 		{"approval", ApprovalsPage(p, queue())},
@@ -150,7 +150,7 @@ func serverStories() []story {
 		{"discovery waiting", DiscoveryPage(live, waiting)},
 		{"discovery running", DiscoveryPage(live, looking())},
 		{"discovery failed", DiscoveryPage(p, lookFailed())},
-		{"discovery done", DiscoveryPage(p, lookDone())},
+		{"discovery", DiscoveryPage(p, lookDone())},
 		{"discovery mistake", DiscoveryPage(p, blocked)},
 		{"discovery reader", DiscoveryPage(p, reader)},
 		{"server", ServerPage(p, oneServer())},
@@ -168,7 +168,7 @@ func accessStories() []story {
 	return []story{
 		{"grants", GrantsPage(p, grants())},
 		{"grants empty", GrantsPage(p, Grants{May: true})},
-		{"grant form", NewGrantPage(p, grantForm())},
+		{"grant-form", NewGrantPage(p, grantForm())},
 		{"grant form fresh", NewGrantPage(p, NewGrant{Risks: grantForm().Risks, Kinds: grantForm().Kinds})},
 		{"grant form mistake", NewGrantPage(p, mistaken)},
 		{"grant form nothing", NewGrantPage(p, nothing)},
@@ -189,7 +189,7 @@ func evidenceStories() []story {
 	return []story{
 		{"gateways", GatewaysPage(g, gatewayList())},
 		{"gateways empty", GatewaysPage(g, Gateways{May: true})},
-		{"gateway form", NewGatewayPage(g, NewGateway{Servers: "*"})},
+		{"gateway-form", NewGatewayPage(g, NewGateway{Servers: "*"})},
 		{"gateway form mistake", NewGatewayPage(g, mistaken)},
 		{"enrolled", EnrolledPage(g, enrolled())},
 		{"gateway", GatewayPage(g, oneGateway())},
@@ -198,7 +198,7 @@ func evidenceStories() []story {
 		{"policy broken", PolicyPage(p, broken)},
 		{"policy empty", PolicyPage(p, Policy{})},
 		{"audit", AuditPage(a, unchosen)},
-		{"audit event", AuditPage(a, auditLog())},
+		{"audit-event", AuditPage(a, auditLog())},
 		{"audit mistake", AuditPage(a, wrong)},
 	}
 }
@@ -213,7 +213,7 @@ func doorStories() []story {
 		{"me", MePage(page("You", "/me"), me())},
 		{"me empty", MePage(page("You", "/me"), Me{Name: "Lea Novak"})},
 		{"problem", ProblemPage(page("There is nothing here", ""), Problem{Status: 404, Title: "There is nothing here", Message: "There is nothing at this address.", Back: "/", BackTo: "Go to the overview", Request: "K4MZ7Q"})},
-		{"problem outside", ProblemPage(Page{}, outage())},
+		{"outage", ProblemPage(Page{}, outage())},
 	}
 }
 
