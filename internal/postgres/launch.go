@@ -55,7 +55,8 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	if err := s.awaitReady(ctx); err != nil {
 		tail := s.dir.logTail(logged)
-		if strings.Contains(tail, `lock file "postmaster.pid" already exists`) {
+		if strings.Contains(tail, `lock file "postmaster.pid" already exists`) ||
+			strings.Contains(tail, "pre-existing shared memory block") { // its backends are still leaving
 			return errNotFree
 		}
 		return fmt.Errorf("starting PostgreSQL: %w; its log says:\n%s", err, tail)
