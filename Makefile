@@ -45,7 +45,7 @@ verify: ## Check that generated files, formatting and go.mod are as the generato
 
 .PHONY: bench
 bench: ## Measure the performance budget, floor beside ours, and print it as a Markdown table
-	@$(setup) postgres cc -- $(GO) run ./bench
+	@$(with) postgres -- $(GO) run ./bench
 
 .PHONY: vuln
 vuln: ## Check the modules for known vulnerabilities (needs vuln.go.dev)
