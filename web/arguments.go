@@ -46,7 +46,7 @@ func ruleFor(key string, value json.RawMessage) string {
 	}
 	isNumber := value[0] == '-' || value[0] >= '0' && value[0] <= '9'
 	for _, rule := range secretRules {
-		if rule.key != nil && rule.key.MatchString(key) && !(isNumber && counts.MatchString(key)) {
+		if rule.key != nil && rule.key.MatchString(key) && (!isNumber || !counts.MatchString(key)) {
 			return rule.name
 		}
 		if rule.value != nil && text != "" && rule.value.MatchString(text) {

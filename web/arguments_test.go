@@ -61,7 +61,7 @@ func TestDeepArgumentsAreReadInTime(t *testing.T) {
 		t.Error("what is no secret was changed")
 	}
 	argumentRows([]byte(deep))
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

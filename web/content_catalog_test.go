@@ -88,7 +88,8 @@ func oneServer() Server {
 		{Kind: "tool", Name: "create_refund", Risk: "destructive", State: "held", Description: "Refund a charge in full or in part. Returns the refund object.", Number: 4},
 		{Kind: "tool", Name: "list_disputes", Risk: "read_only", State: "pinned", Description: "List disputes, newest first.", Number: 1},
 		{Kind: "tool", Name: "create_invoice", Risk: "write", State: "pending", Description: lines(30), Number: 2},
-		{Kind: "resource", Name: "file:///handbook/refunds.md", State: "gone", Number: 1}, {Kind: "prompt", Name: "apology", Risk: "read_only", State: "rejected", Number: 1},
+		{Kind: "resource", Name: "file:///handbook/refunds.md", State: "gone", Number: 1},
+		{Kind: "prompt", Name: "apology", Risk: "read_only", State: "rejected", Number: 1},
 	} {
 		i.Digest, i.Raw = digest, []byte(`{"name":"x"}`)
 		items = append(items, i)

@@ -78,8 +78,11 @@ func overview() Overview {
 		},
 		Facts: []Fact{{"Calls, last 24 h", "15,763", "15,395 allowed"}, {"Denied", "249", "119 held for a person"}, {"Decided, last 24 h", "119", "3 waiting"}, {"Active servers", "11", "of 12 registered"}},
 		Gateways: []GatewayLine{
-			{"gw1", "edge-ams-1", "SYNCED", 412, before(4 * time.Second)}, {"gw2", "edge-ams-2", "SYNCED", 412, before(12 * time.Second)},
-			{"gw4", "edge-fra-2", "STALE", 410, before(6 * time.Minute)}, {"gw5", "laptops", "PENDING", 411, before(30 * time.Second)}, {"gw6", "edge-new", "NEVER SEEN", 0, nil},
+			{"gw1", "edge-ams-1", "SYNCED", 412, before(4 * time.Second)},
+			{"gw2", "edge-ams-2", "SYNCED", 412, before(12 * time.Second)},
+			{"gw4", "edge-fra-2", "STALE", 410, before(6 * time.Minute)},
+			{"gw5", "laptops", "PENDING", 411, before(30 * time.Second)},
+			{"gw6", "edge-new", "NEVER SEEN", 0, nil},
 		},
 		Recent: []RecentCall{
 			{noon.Add(-8 * time.Second), "allowed", "com.atlassian/jira", "search_issues", "triage-bot", "Dana Okafor", "allowed"},

@@ -40,14 +40,7 @@ func elements(root *html.Node, accept func(*html.Node) bool) []*html.Node {
 }
 
 func tagged(names ...string) func(*html.Node) bool {
-	return func(n *html.Node) bool {
-		for _, name := range names {
-			if n.Data == name {
-				return true
-			}
-		}
-		return false
-	}
+	return func(n *html.Node) bool { return slices.Contains(names, n.Data) }
 }
 
 func attr(n *html.Node, name string) (string, bool) {

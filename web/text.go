@@ -123,18 +123,24 @@ type markup string
 
 // said is a sentence of ours about things that others named: each %s of it takes a value, shown as Visible does.
 func said(sentence markup, values ...string) templ.Component {
-	return templ.ComponentFunc(func(ctx context.Context, w io.Writer) error {
-		for i, part := range strings.Split(string(sentence), "%s") {
-			if i > 0 {
-				if err := Visible(values[i-1]).Render(ctx, w); err != nil {
-					return err
+	return templ.ComponentFunc(func(_ context.Context, w io.Writer) error {
+		first, rest, _ := strings.Cut(string(sentence), "%s")
+		out := strings.Builder{}
+		out.WriteString(first)
+		for _, value := range values {
+			for _, r := range runs(value) {
+				if r.glyph {
+					out.WriteString(`<span class="glyph">` + templ.EscapeString(r.text) + `</span>`)
+				} else {
+					out.WriteString(templ.EscapeString(r.text))
 				}
 			}
-			if _, err := io.WriteString(w, part); err != nil {
-				return err
-			}
+			var part string
+			part, rest, _ = strings.Cut(rest, "%s")
+			out.WriteString(part)
 		}
-		return nil
+		_, err := io.WriteString(w, out.String())
+		return err
 	})
 }
 

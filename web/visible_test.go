@@ -84,6 +84,14 @@ func withoutGlyphs(page string) (string, int) {
 	return strings.Join(parts, ""), len(parts) - 1
 }
 
+func TestSentences(t *testing.T) {
+	t.Parallel()
+	got := rendered(t, said("<b>%s</b> by %s.", "a<b>\u200b", "%s"))
+	if want := `<b>a&lt;b&gt;<span class="glyph">U+200B</span></b> by %s.`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestLocal(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
