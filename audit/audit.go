@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,9 +40,7 @@ func Append(ctx context.Context, tx pgx.Tx, e Event) error { return write(ctx, t
 // returns the refusal itself; if the record cannot be written it returns both errors joined.
 func Refused(ctx context.Context, pool *pgxpool.Pool, e Event, refusal error) error {
 	detail := map[string]any{"refused": problem.From(refusal).Code}
-	for k, v := range e.Detail {
-		detail[k] = v
-	}
+	maps.Copy(detail, e.Detail)
 	e.Detail = detail
 	if err := write(ctx, pool, e); err != nil { // one statement is a transaction of its own
 		return errors.Join(refusal, err)

@@ -16,6 +16,7 @@ var (
 )
 
 func benchmark(b *testing.B, data []byte, do func([]byte) error) {
+	b.Helper()
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -122,10 +122,29 @@ func TestGlob(t *testing.T) {
 		pattern, s string
 		want       bool
 	}{
-		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "a/b", true}, {"a", "a", true}, {"a", "A", false}, {"a", "ab", false},
-		{"a*", "a", true}, {"a*", "abc", true}, {"*c", "abc", true}, {"a*c", "ac", true}, {"a*c", "abcbc", true}, {"a*c", "abcb", false},
-		{"**", "x", true}, {"a**b", "ab", true}, {"*a*b*", "xaxbx", true}, {"*a*b*", "xbxa", false}, {"é*", "éa", true}, {"?", "a", false},
-		{"[a]", "a", false}, {`\*`, "*", false}, {`\*`, `\x`, true}, {"a.c", "abc", false},
+		{"", "", true},
+		{"", "a", false},
+		{"*", "", true},
+		{"*", "a/b", true},
+		{"a", "a", true},
+		{"a", "A", false},
+		{"a", "ab", false},
+		{"a*", "a", true},
+		{"a*", "abc", true},
+		{"*c", "abc", true},
+		{"a*c", "ac", true},
+		{"a*c", "abcbc", true},
+		{"a*c", "abcb", false},
+		{"**", "x", true},
+		{"a**b", "ab", true},
+		{"*a*b*", "xaxbx", true},
+		{"*a*b*", "xbxa", false},
+		{"é*", "éa", true},
+		{"?", "a", false},
+		{"[a]", "a", false},
+		{`\*`, "*", false},
+		{`\*`, `\x`, true},
+		{"a.c", "abc", false},
 	} {
 		if got := policy.Glob(c.pattern, c.s); got != c.want {
 			t.Errorf("Glob(%q, %q) = %v", c.pattern, c.s, got)

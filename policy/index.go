@@ -164,10 +164,10 @@ func (ix *Index) newReach(grants []int) reach {
 	for _, g := range grants {
 		keys := ix.grants[g].subject.keys()
 		if keys == nil {
-			r.open = append(r.open, int32(g))
+			r.open = append(r.open, int32(g)) //nolint:gosec // an index of a document of at most 256 MiB
 		}
 		for _, t := range keys {
-			r.keyed = append(r.keyed, keyed{term: t, grant: int32(g)})
+			r.keyed = append(r.keyed, keyed{term: t, grant: int32(g)}) //nolint:gosec // as above
 			r.mask |= 1 << (t % 64)
 		}
 	}

@@ -110,6 +110,7 @@ func TestStories(t *testing.T) {
 // check compiles the story, carries it over the wire and compares each decision
 // with the table and with the oracle.
 func (s story) check(t *testing.T, callers map[string]*policy.Principal) {
+	t.Helper()
 	src := s.source(t)
 	doc, warnings, err := policy.Compile(src, noon)
 	if err != nil {

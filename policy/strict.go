@@ -126,8 +126,7 @@ func onlyFieldsOf(t reflect.Type, data []byte) error {
 }
 
 func fieldNamed(t reflect.Type, key string) (reflect.StructField, bool) {
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name == key {
 			return field, true
 		}

@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // term stands for an exact user, group, agent or model that a rule names, so that
 // matching compares numbers. The zero term is that of nothing that is named.
 type term int32
@@ -179,10 +181,8 @@ func (s *subject) matchGroup(c *caller, unknown bool) bool {
 		return unknown
 	}
 	for _, g := range c.groups {
-		for _, t := range s.groups.exact {
-			if t == g {
-				return true
-			}
+		if slices.Contains(s.groups.exact, g) {
+			return true
 		}
 	}
 	for _, p := range s.groups.globs {
@@ -214,10 +214,8 @@ func (n *names) match(t term, name string, unknown bool) bool {
 	if name == "" {
 		return unknown
 	}
-	for _, e := range n.exact {
-		if e == t {
-			return true
-		}
+	if slices.Contains(n.exact, t) {
+		return true
 	}
 	return anyGlob(n.globs, name)
 }

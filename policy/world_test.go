@@ -136,8 +136,12 @@ func drawServerOf(t *rapid.T, name string) policy.Server {
 		kind policy.Kind
 		name string
 	}{
-		{policy.KindTool, "read"}, {policy.KindTool, "write"}, {policy.KindPrompt, "read"},
-		{policy.KindResource, "db://1"}, {policy.KindResource, "db://{id}"}, {policy.KindResource, "db://{+path}"},
+		{policy.KindTool, "read"},
+		{policy.KindTool, "write"},
+		{policy.KindPrompt, "read"},
+		{policy.KindResource, "db://1"},
+		{policy.KindResource, "db://{id}"},
+		{policy.KindResource, "db://{+path}"},
 	} {
 		if rapid.IntRange(0, 4).Draw(t, "offered") == 0 {
 			continue

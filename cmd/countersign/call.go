@@ -46,7 +46,7 @@ func (cmd toolsCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close() //nolint:errcheck // the listing is complete
+	defer session.Close()
 	tools := []*mcp.Tool{}
 	for tool, err := range session.Tools(ctx, nil) {
 		if err != nil {
@@ -70,7 +70,7 @@ func (cmd toolsCmd) Run(ctx context.Context, c *console) error {
 func (cmd callCmd) Run(ctx context.Context, c *console) error {
 	arguments, err := cmd.arguments()
 	if err != nil {
-		return exitWith{exitUsage, err.Error()}
+		return codeError{exitUsage, err.Error()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(cmd.Timeout)*time.Second)
 	defer cancel()
@@ -78,7 +78,7 @@ func (cmd callCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close() //nolint:errcheck // the answer is here
+	defer session.Close()
 	result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: cmd.Tool, Arguments: arguments})
 	if err != nil {
 		return callError(err)
@@ -94,11 +94,11 @@ func (cmd callCmd) Run(ctx context.Context, c *console) error {
 	}
 	switch {
 	case result.Meta["countersign/approval"] != nil:
-		return exitWith{code: exitHeld}
+		return codeError{code: exitHeld}
 	case result.Meta["countersign/decision"] != nil:
-		return exitWith{code: exitDenied}
+		return codeError{code: exitDenied}
 	case result.IsError:
-		return exitWith{code: exitError}
+		return codeError{code: exitError}
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (cmd callCmd) arguments() (json.RawMessage, error) {
 	case cmd.Args == "-":
 		raw, err = io.ReadAll(os.Stdin)
 	case strings.HasPrefix(cmd.Args, "@"):
-		raw, err = os.ReadFile(cmd.Args[1:]) //nolint:gosec // the user names the file
+		raw, err = os.ReadFile(cmd.Args[1:])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading --args: %w", err)
@@ -123,7 +123,7 @@ func (cmd callCmd) arguments() (json.RawMessage, error) {
 
 func (f agentFlags) connect(ctx context.Context, server string) (*mcp.ClientSession, error) {
 	if strings.Count(server, "/") != 1 {
-		return nil, exitWith{exitUsage, fmt.Sprintf("%q is not a server name; it has one slash, as com.example/orders", server)}
+		return nil, codeError{exitUsage, fmt.Sprintf("%q is not a server name; it has one slash, as com.example/orders", server)}
 	}
 	gateway, token, err := f.credential(ctx)
 	if err != nil {
@@ -170,9 +170,9 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 func callError(err error) error {
 	var rpc *jsonrpc.Error
 	if errors.As(err, &rpc) && (rpc.Code == jsonrpc.CodeInvalidParams || rpc.Code == jsonrpc.CodeMethodNotFound) {
-		return exitWith{exitDenied, "denied: " + printable(rpc.Message)}
+		return codeError{exitDenied, "denied: " + printable(rpc.Message)}
 	}
-	return exitWith{exitError, printable(err.Error())}
+	return codeError{exitError, printable(err.Error())}
 }
 
 func writeContent(w io.Writer, content mcp.Content) {

@@ -78,16 +78,16 @@ func Run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return exitCode(errOut, err)
 }
 
-// exitWith is an error whose exit code is not 1; an empty message was already told.
-type exitWith struct {
+// codeError is an error whose exit code is not 1; an empty message was already told.
+type codeError struct {
 	code    int
 	message string
 }
 
-func (e exitWith) Error() string { return e.message }
+func (e codeError) Error() string { return e.message }
 
 func exitCode(errOut io.Writer, err error) int {
-	var exit exitWith
+	var exit codeError
 	switch {
 	case err == nil:
 		return exitDone

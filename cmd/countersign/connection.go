@@ -39,7 +39,7 @@ func (c connection) token(ctx context.Context, person string) (string, error) {
 }
 
 func readJSON(path string, into any) error {
-	raw, err := os.ReadFile(path) //nolint:gosec // our own file in the data folder
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 // addSample registers the sample server with one click and pins what it offers.
 func (d *desk) addSample(t *testing.T) {
+	t.Helper()
 
 	d.open("/servers/new")
 	d.Press(`form[action="/servers/sample"] button`)
@@ -19,6 +20,7 @@ func (d *desk) addSample(t *testing.T) {
 
 // register registers a server by its address.
 func (d *desk) register(t *testing.T, name, address string) {
+	t.Helper()
 
 	d.open("/servers/new")
 	d.Fill("#name", name)
@@ -28,6 +30,7 @@ func (d *desk) register(t *testing.T, name, address string) {
 
 // registerCommand registers a stdio server that a gateway says it can start, and pins what it offers.
 func (d *desk) registerCommand(t *testing.T, name, command string) {
+	t.Helper()
 
 	d.open("/servers/new")
 	d.Fill("#name", name)
@@ -39,6 +42,7 @@ func (d *desk) registerCommand(t *testing.T, name, command string) {
 
 // pinAll waits for the discovery on the screen and pins all that is not blocked.
 func (d *desk) pinAll(t *testing.T) {
+	t.Helper()
 
 	d.Until(`document.querySelector("#pin")`)
 	d.Press("#pin")
@@ -47,6 +51,7 @@ func (d *desk) pinAll(t *testing.T) {
 
 // grant lets a person call tools of a server; names may be empty for every tool.
 func (d *desk) grant(t *testing.T, name, person, server, names string) {
+	t.Helper()
 
 	d.open("/grants/new")
 	d.Fill("#name", name)
@@ -59,6 +64,7 @@ func (d *desk) grant(t *testing.T, name, person, server, names string) {
 
 // decide opens the first request that waits and decides it with a reason.
 func (d *desk) decide(t *testing.T, decision, reason string) {
+	t.Helper()
 
 	d.open("/approvals")
 	d.Press("#queue ol a")
@@ -120,6 +126,7 @@ func TestFirstGovernedCallOnTwoReplicas(t *testing.T) {
 
 // governed goes from a pinned sample server to the audit log: grant, call, held, approve, exactly once, deny.
 func (in *installed) governed(t *testing.T, ada *desk) {
+	t.Helper()
 
 	eventually(t, "a call without a grant is denied by a gateway that knows the server", func() bool {
 		code, _ := in.call(t, "tomas", sample, "list_orders", `{}`)
@@ -162,11 +169,15 @@ func (in *installed) governed(t *testing.T, ada *desk) {
 // nothing, and nothing is wider than the screen.
 func (d *desk) walk(t *testing.T) {
 	t.Helper()
-	addresses := []string{"/", "/approvals", "/approvals?state=decided", "/servers", "/servers/new", "/teams", "/grants", "/grants/new",
-		"/guardrails", "/gateways", "/gateways/new", "/policy", "/audit", "/me", "/nowhere"}
+	addresses := []string{
+		"/", "/approvals", "/approvals?state=decided", "/servers", "/servers/new", "/teams", "/grants", "/grants/new",
+		"/guardrails", "/gateways", "/gateways/new", "/policy", "/audit", "/me", "/nowhere",
+	}
 	for _, list := range []struct{ page, link string }{
-		{"/servers", `main a[href^="/servers/srv_"]`}, {"/gateways", `main a[href^="/gateways/gtw_"]`},
-		{"/approvals?state=decided", "#queue ol a"}, {"/audit", `main a[href^="/audit/"]`},
+		{"/servers", `main a[href^="/servers/srv_"]`},
+		{"/gateways", `main a[href^="/gateways/gtw_"]`},
+		{"/approvals?state=decided", "#queue ol a"},
+		{"/audit", `main a[href^="/audit/"]`},
 	} {
 		d.open(list.page)
 		addresses = append(addresses, browsertest.Eval[string](d.Browser, fmt.Sprintf("document.querySelector(%q).getAttribute('href')", list.link)))
@@ -192,6 +203,7 @@ func (d *desk) walk(t *testing.T) {
 const destroy = `{"ids":["o-1001"]}`
 
 func (in *installed) approveOnce(t *testing.T, ada *desk) {
+	t.Helper()
 
 	priya := signIn(t, in.console, "priya")
 	priya.open("/approvals")
@@ -221,6 +233,7 @@ func (in *installed) approveOnce(t *testing.T, ada *desk) {
 }
 
 func (in *installed) denied(t *testing.T) {
+	t.Helper()
 
 	jonas := signIn(t, in.console, "jonas")
 	jonas.decide(t, "deny", "")
@@ -232,6 +245,7 @@ func (in *installed) denied(t *testing.T) {
 
 // ownCall lets a member of the owning team try to approve her own call.
 func (in *installed) ownCall(t *testing.T, ada *desk) {
+	t.Helper()
 
 	ada.grant(t, "Priya works with orders", "priya", sample, "delete_*")
 	eventually(t, "the grant reaches the gateway", func() bool { return slices.Contains(in.toolNames(t, "priya", sample), "delete_orders") })

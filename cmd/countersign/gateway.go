@@ -55,7 +55,7 @@ func newGateway(ctx context.Context, config gateway.Config, c *console) (*gatewa
 // loadCommands reads the stdio servers that the gateway of countersign up may start: name to argv, env and dir,
 // as under commands in a gateway's configuration.
 func loadCommands(path string) (map[string]gateway.Command, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading --commands: %w", err)
 	}

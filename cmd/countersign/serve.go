@@ -93,7 +93,7 @@ func readSecret(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	secret, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	secret, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("reading the client secret: %w", err)
 	}

@@ -53,7 +53,7 @@ func (cmd upCmd) Run(ctx context.Context, c *console) error {
 	if err := in.startDatabase(ctx); err != nil {
 		return err
 	}
-	defer in.stopDatabase()
+	defer in.stopDatabase(context.WithoutCancel(ctx))
 	if err := in.listen(ctx); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (in *installation) startDatabase(ctx context.Context) error {
 	}
 	in.database = database
 	if err := postgres.Migrate(ctx, database.DSN(postgres.OwnerRole), migrations.FS, in.c.log); err != nil {
-		in.stopDatabase()
+		in.stopDatabase(context.WithoutCancel(ctx))
 		return err
 	}
 	return nil
@@ -87,11 +87,11 @@ func binaryRoots() []string {
 	return []string{dir}
 }
 
-func (in *installation) stopDatabase() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+func (in *installation) stopDatabase(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	if err := in.database.Stop(ctx); err != nil {
-		in.c.log.ErrorContext(ctx, "PostgreSQL did not stop in order", "error", err)
+		in.c.log.ErrorContext(ctx, "database did not stop in order", "error", err)
 	}
 }
 
@@ -317,17 +317,17 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, h http.Ha
 
 // tell prints the way in. The commands are those a stranger types next.
 func (in *installation) tell() {
-	print := func(format string, args ...any) { fmt.Fprintf(in.c.out, format+"\n", args...) }
-	print("\nCountersign is ready: %s\n", origin(in.listeners.console))
-	print("Sign in as one of these people (the demo provider asks for no password):")
+	say := func(format string, args ...any) { fmt.Fprintf(in.c.out, format+"\n", args...) }
+	say("\nCountersign is ready: %s\n", origin(in.listeners.console))
+	say("Sign in as one of these people (the demo provider asks for no password):")
 	writePeople(in.c.out)
-	print("\nThen, in the console: add the sample server, pin its tools, and grant them to Tomas.")
-	print("From another terminal, as Tomas's agent:\n")
+	say("\nThen, in the console: add the sample server, pin its tools, and grant them to Tomas.")
+	say("From another terminal, as Tomas's agent:\n")
 	self, data := invocation(), in.dataFlag()
-	print("  %s tools com.example/orders%s", self, data)
-	print("  %s call com.example/orders list_orders%s", self, data)
-	print("  %s call com.example/orders delete_orders --args '{\"ids\":[\"o-1001\"]}'%s", self, data)
-	print("\nThe last one is held until Priya or Jonas approves it. Gateway: %s   Stop: ^C", origin(in.listeners.gateway))
+	say("  %s tools com.example/orders%s", self, data)
+	say("  %s call com.example/orders list_orders%s", self, data)
+	say("  %s call com.example/orders delete_orders --args '{\"ids\":[\"o-1001\"]}'%s", self, data)
+	say("\nThe last one is held until Priya or Jonas approves it. Gateway: %s   Stop: ^C", origin(in.listeners.gateway))
 }
 
 func writePeople(w io.Writer) {

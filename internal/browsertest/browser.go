@@ -24,7 +24,7 @@ import (
 // Browser is one browser with its own cookies, as one person at one desk.
 type Browser struct {
 	t   testing.TB
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // it is the browser: chromedp keeps its state there
 }
 
 // Open starts a browser that ends with the test.
@@ -168,7 +168,7 @@ func (b *Browser) Screenshot(name string) {
 	if dir == "" {
 		return
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(b, chromedp.FullScreenshot(100)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(b, chromedp.FullScreenshot(100)), 0o600); err != nil { //nolint:gosec // the developer names the folder
 		b.t.Fatal(err)
 	}
 }
