@@ -151,46 +151,6 @@ func members(object []byte, each func(key string, value json.RawMessage)) error 
 	return nil
 }
 
-// mask hides secrets anywhere inside JSON; what is no secret stays byte for byte. Each level is read once more than
-// the one above it, so the time is at most the size times the depth, and both are bounded before anything is held.
-func mask(value json.RawMessage) json.RawMessage {
-	var parts [][]byte
-	switch kindOf(value) {
-	case "object":
-		err := members(value, func(key string, inner json.RawMessage) {
-			parts = append(parts, append(append(quoted(key), ':'), maskMember(key, inner)...))
-		})
-		if err != nil {
-			return value
-		}
-		return join('{', parts, '}')
-	case "array":
-		var items []json.RawMessage
-		if err := json.Unmarshal(value, &items); err != nil {
-			return value
-		}
-		for _, item := range items {
-			parts = append(parts, maskMember("", item))
-		}
-		return join('[', parts, ']')
-	}
-	return maskMember("", value)
-}
-
-func maskMember(key string, value json.RawMessage) json.RawMessage {
-	if rule := ruleFor(key, value); rule != "" {
-		return quoted(maskWords(rule, value))
-	}
-	if kind := kindOf(value); kind == "object" || kind == "array" {
-		return mask(value)
-	}
-	return value
-}
-
-func join(open byte, parts [][]byte, closing byte) json.RawMessage {
-	return append(append([]byte{open}, bytes.Join(parts, []byte{','})...), closing)
-}
-
 func quoted(s string) json.RawMessage {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
