@@ -126,7 +126,7 @@ func callerName(a approvals.Summary) string {
 
 func approvalView(d approvals.Detail) web.Approval {
 	view := web.Approval{
-		ApprovalLine: approvalLine(d.Summary), ServerID: d.ServerID, Kind: string(d.Kind), Total: d.ExpiresAt.Sub(d.CreatedAt),
+		ApprovalLine: approvalLine(d.Summary), CallerID: d.CallerSubject + " at " + d.CallerIssuer, ServerID: d.ServerID, Kind: string(d.Kind), Total: d.ExpiresAt.Sub(d.CreatedAt),
 		Arguments: d.Arguments, Digest: d.CallDigest.String(), Version: d.Version, Gateway: d.GatewayName, Model: d.Model,
 		Evidence: d.Evidence, Definition: d.Definition.String(), DefinitionNo: d.DefinitionNumber, Teams: d.Teams,
 		Quorum: d.Quorum, Approvals: d.Approvals, MayDecide: d.Standing.May && d.State == approvals.Pending, MayRevoke: d.MayRevoke,

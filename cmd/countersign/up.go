@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -91,7 +92,7 @@ func (in *installation) stopDatabase(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	if err := in.database.Stop(ctx); err != nil {
-		in.c.log.ErrorContext(ctx, "database did not stop in order", "error", err)
+		in.c.log.ErrorContext(ctx, "database did not stop in order", slog.Any("error", err))
 	}
 }
 
