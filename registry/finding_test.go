@@ -125,7 +125,7 @@ func TestFindings(t *testing.T) {
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", test.what, diff)
 		}
-		if took := time.Since(started); took > 2*time.Second {
+		if took := time.Since(started); took > 30*time.Second {
 			t.Errorf("%s took %s", test.what, took)
 		}
 	}
