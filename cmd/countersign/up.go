@@ -139,7 +139,22 @@ func origin(l net.Listener) string { return "http://" + l.Addr().String() }
 
 // run builds the parts bottom up and serves until ctx ends or a part fails.
 func (in *installation) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
+	err := in.startParts(ctx, g)
+	if err != nil {
+		cancel() // what did start stops
+	}
+	err = errors.Join(err, g.Wait())
+	if in.control != nil {
+		in.control.Close()
+	}
+	fmt.Fprintln(in.c.out, "Stopped. Everything is kept in", in.cmd.Data)
+	return err
+}
+
+func (in *installation) startParts(ctx context.Context, g *errgroup.Group) error {
 	if err := in.startIDP(ctx, g); err != nil {
 		return err
 	}
@@ -147,27 +162,25 @@ func (in *installation) run(ctx context.Context) error {
 	sample.Handle("/mcp", orders.New().Handler())
 	serveHTTP(ctx, g, in.listeners.sample, sample)
 	if err := in.startControlPlane(ctx, g); err != nil {
-		return errors.Join(err, g.Wait())
+		return err
 	}
 	if err := in.startGateway(ctx, g); err != nil {
-		return errors.Join(err, g.Wait())
+		return err
 	}
-	if !in.awaitGateway(ctx) {
-		return errors.Join(errors.New("the gateway got no policy"), g.Wait())
-	}
-	in.tell()
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-in.database.Done():
-			return errors.New("PostgreSQL ended by itself; see postgres.log in the data folder. Start again: it recovers")
+			return errors.New("PostgreSQL ended by itself; see its log in the data folder. Start again: it recovers")
 		}
 	})
-	err := g.Wait()
-	in.control.Close()
-	fmt.Fprintln(in.c.out, "Stopped. Everything is kept in", in.cmd.Data)
-	return err
+	if in.awaitGateway(ctx) {
+		in.tell()
+	} else if ctx.Err() == nil { // stopped meanwhile is no failure
+		return errors.New("the gateway got no policy; see the log above")
+	}
+	return nil
 }
 
 // startIDP starts the demo identity provider. The demo agent's key is made once and kept for call and tools.

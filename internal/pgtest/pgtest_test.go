@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -108,14 +109,15 @@ func TestNothingStaysAfterAKill(t *testing.T) {
 // processesNaming lists the processes whose command line holds text.
 func processesNaming(t *testing.T, text string) string {
 	t.Helper()
-	out, err := exec.Command("ps", "-eo", "pid,args").Output()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var found []string
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, text) {
-			found = append(found, line)
+	for _, line := range lines {
+		args, err := os.ReadFile(line)
+		if err == nil && strings.Contains(string(args), text) { // one that has ended meanwhile cannot be read
+			found = append(found, strings.ReplaceAll(string(args), "\x00", " ")+"\n")
 		}
 	}
 	return strings.Join(found, "")
