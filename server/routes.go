@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -25,6 +26,10 @@ const (
 
 // routes is the whole address space: who may reach what. A person's routes also check the form token on POST.
 func (s *Server) routes() []route {
+	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.gatewayRoutes())
+}
+
+func (s *Server) commonRoutes() []route {
 	return []route{
 		{get, "/healthz", public, s.healthz},
 		{get, "/readyz", public, s.readyz},
@@ -37,8 +42,12 @@ func (s *Server) routes() []route {
 		{post, "/signout", anyone, s.signOut},
 		{get, "/me", anyone, s.mePage},
 		{post, "/me/sessions/:id/end", anyone, s.endSession},
+	}
+}
 
-		// Console
+// consoleRoutes are the pages, and what their forms do.
+func (s *Server) consoleRoutes() []route {
+	return []route{
 		{get, "/", person(identity.ReadRegistry), s.overviewPage},
 		{get, "/events", person(identity.ReadRegistry), s.events},
 		{get, "/approvals", person(identity.ReadApprovals), s.approvalsPage},
@@ -74,8 +83,12 @@ func (s *Server) routes() []route {
 
 		{get, "/audit", person(identity.ReadAudit), s.auditPage},
 		{get, "/audit/:id", person(identity.ReadAudit), s.auditEntryPage},
+	}
+}
 
-		// Machines
+// gatewayRoutes are what gateways use: their credentials, the policy, discoveries and held calls.
+func (s *Server) gatewayRoutes() []route {
+	return []route{
 		{post, "/oauth/token", public, s.limited(s.postToken)},
 		{get, "/v1/keys", public, s.getKeys},
 		{get, "/v1/policy", gateway, s.getPolicy},
