@@ -176,9 +176,9 @@ func (b *bundle) wantSessionOver(t *testing.T, cookie, why string) {
 }
 
 // enrol makes a gateway as the package delivery would, and returns its client.
-func (b *bundle) enrol(tb testing.TB, name, resource string) auth.NewClient {
+func (b *bundle) enrol(tb testing.TB, name, resource string) auth.Issued {
 	tb.Helper()
-	made, err := b.CreateClient(tb.Context(), identity.Principal{Kind: identity.System}, name, auth.GatewayClient)
+	made, err := b.CreateClient(tb.Context(), identity.Principal{Kind: identity.System}, auth.NewClient{Name: name, Kind: auth.GatewayClient})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func (b *bundle) enrol(tb testing.TB, name, resource string) auth.NewClient {
 }
 
 // speak gets a token and returns it with its principal.
-func (b *bundle) speak(tb testing.TB, made auth.NewClient) (string, identity.Principal) {
+func (b *bundle) speak(tb testing.TB, made auth.Issued) (string, identity.Principal) {
 	tb.Helper()
 	token, err := b.Token(tb.Context(), made.ID, made.Secret)
 	if err != nil {

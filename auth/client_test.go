@@ -70,7 +70,7 @@ func TestBearerNeedsNoQuery(t *testing.T) {
 func TestAutomationClientIsNoGateway(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	made, err := b.CreateClient(t.Context(), b.signIn(t, "ada").Who, "pipeline", auth.AutomationClient)
+	made, err := b.CreateClient(t.Context(), b.signIn(t, "ada").Who, auth.NewClient{Name: "pipeline", Kind: auth.AutomationClient})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +79,39 @@ func TestAutomationClientIsNoGateway(t *testing.T) {
 		t.Errorf("who = %+v", who)
 	}
 	wantProblem(t, who.Can(identity.Enforce, ""), problem.Forbidden, "gateway_only")
+}
+
+func TestAutomationClientHasRolesAndATeam(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.signIn(t, "ada").Who
+	team := b.text(t, `insert into teams (name, idp_groups) values ('Commerce', '{commerce}') returning id`)
+	made, err := b.CreateClient(t.Context(), ada, auth.NewClient{
+		Name: "pipeline", Kind: auth.AutomationClient, Roles: []identity.Role{identity.Admin, identity.Viewer, identity.Viewer}, TeamID: team,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, who := b.speak(t, made)
+	want := identity.Principal{
+		Kind: identity.Client, ID: made.ID, Name: "pipeline", Roles: []identity.Role{identity.Viewer, identity.Admin}, Teams: []string{team},
+	}
+	if diff := cmp.Diff(want, who); diff != "" {
+		t.Errorf("principal (-want +got):\n%s", diff)
+	}
+	clients, err := b.Clients(t.Context(), ada)
+	if err != nil || len(clients) != 1 || clients[0].TeamName != "Commerce" || !cmp.Equal(clients[0].Roles, want.Roles) {
+		t.Errorf("clients = %+v, %v", clients, err)
+	}
+	for code, n := range map[string]auth.NewClient{
+		"invalid_client_roles": {Name: "x", Kind: auth.AutomationClient, Roles: []identity.Role{identity.Approver}},
+		"invalid_client_team":  {Name: "x", Kind: auth.AutomationClient, TeamID: "tem_none"},
+	} {
+		_, err := b.CreateClient(t.Context(), ada, n)
+		wantProblem(t, err, problem.Invalid, code)
+	}
+	_, err = b.CreateClient(t.Context(), ada, auth.NewClient{Name: "x", Kind: auth.GatewayClient, Roles: []identity.Role{identity.Viewer}})
+	wantProblem(t, err, problem.Invalid, "invalid_client_roles")
 }
 
 func TestClientsAreMadeByAdminsInASession(t *testing.T) {
@@ -90,7 +123,7 @@ func TestClientsAreMadeByAdminsInASession(t *testing.T) {
 	for name, who := range map[string]identity.Principal{
 		"nobody": {}, "a gateway": gateway, "a machine": machineAdmin, "an approver": b.signIn(t, "priya").Who,
 	} {
-		if _, err := b.CreateClient(t.Context(), who, "x", auth.GatewayClient); err == nil {
+		if _, err := b.CreateClient(t.Context(), who, auth.NewClient{Name: "x", Kind: auth.GatewayClient}); err == nil {
 			t.Errorf("%s made a client", name)
 		}
 		if err := b.RevokeClient(t.Context(), who, made.ID); err == nil {
@@ -98,10 +131,10 @@ func TestClientsAreMadeByAdminsInASession(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "   ", strings.Repeat("x", 101), "a\x00b"} {
-		_, err := b.CreateClient(t.Context(), system, name, auth.GatewayClient)
+		_, err := b.CreateClient(t.Context(), system, auth.NewClient{Name: name, Kind: auth.GatewayClient})
 		wantProblem(t, err, problem.Invalid, "invalid_client_name")
 	}
-	_, err := b.CreateClient(t.Context(), system, "x", "robot")
+	_, err := b.CreateClient(t.Context(), system, auth.NewClient{Name: "x", Kind: "robot"})
 	wantProblem(t, err, problem.Invalid, "invalid_client_kind")
 
 	clients, err := b.Clients(t.Context(), b.signIn(t, "ada").Who)
@@ -118,7 +151,7 @@ func TestTokenRefuses(t *testing.T) {
 	b := setup(t)
 	one, other := b.enrol(t, "one", gatewayAt), b.enrol(t, "other", gatewayAt)
 	typo := one.Secret[:10] + "!" + one.Secret[11:]
-	for name, test := range map[string]auth.NewClient{
+	for name, test := range map[string]auth.Issued{
 		"another client's secret": {ID: one.ID, Secret: other.Secret},
 		"a typing error":          {ID: one.ID, Secret: typo},
 		"no secret":               {ID: one.ID},
@@ -183,7 +216,7 @@ func TestRevokedClient(t *testing.T) {
 	}
 	wantProblem(t, b.RevokeClient(t.Context(), system, made.ID), problem.NotFound, "no_such_client")
 
-	pipeline, err := b.CreateClient(t.Context(), system, "pipeline", auth.AutomationClient)
+	pipeline, err := b.CreateClient(t.Context(), system, auth.NewClient{Name: "pipeline", Kind: auth.AutomationClient})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +248,7 @@ func TestBearerRefuses(t *testing.T) {
 	b := setup(t)
 	made := b.enrol(t, "edge", gatewayAt)
 	good, _ := b.speak(t, made)
-	unenrolled, err := b.CreateClient(t.Context(), system, "not enrolled", auth.GatewayClient)
+	unenrolled, err := b.CreateClient(t.Context(), system, auth.NewClient{Name: "not enrolled", Kind: auth.GatewayClient})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +24,8 @@ type credential struct {
 	Kind       ClientKind
 	Name       string
 	Revoked    bool
+	Roles      string // of an automation client, separated by commas
+	TeamID     string
 	GatewayID  string // of a gateway's client that is enrolled
 	AudienceID string
 	Resource   string // the gateway's own URL: the audience of the tokens that agents send it
@@ -35,7 +39,16 @@ func (c credential) principal() identity.Principal {
 	if c.Kind == GatewayClient {
 		return identity.Principal{Kind: identity.Gateway, ID: c.GatewayID, Name: c.Name, GatewayID: c.GatewayID, AudienceID: c.AudienceID}
 	}
-	return identity.Principal{Kind: identity.Client, ID: c.ClientID, Name: c.Name}
+	who := identity.Principal{Kind: identity.Client, ID: c.ClientID, Name: c.Name}
+	for role := range strings.SplitSeq(c.Roles, ",") {
+		if slices.Contains(clientRoles, identity.Role(role)) {
+			who.Roles = append(who.Roles, identity.Role(role))
+		}
+	}
+	if c.TeamID != "" {
+		who.Teams = []string{c.TeamID}
+	}
+	return who
 }
 
 // key is the id that a principal of this credential carries.
@@ -140,6 +153,7 @@ func (a *Authority) readCredentials(ctx context.Context) ([]credential, error) {
 	rows, _ := a.pool.Query(ctx, `
 		select c.id as client_id, c.kind, coalesce(g.name, c.name) as name,
 		       c.revoked_at is not null or g.revoked_at is not null as revoked,
+		       array_to_string(c.roles, ',') as roles, coalesce(c.team_id, '') as team_id,
 		       coalesce(g.id, '') as gateway_id, coalesce(g.audience_id, '') as audience_id, coalesce(g.resource, '') as resource
 		  from api_clients c left join gateways g on g.client_id = c.id`)
 	return pgx.CollectRows(rows, pgx.RowToStructByName[credential])

@@ -52,7 +52,7 @@ type Principal struct {
 	Subject string
 	Groups  []string
 	Roles   []Role
-	Teams   []string // team ids this person is a member of, by group or by name
+	Teams   []string // ids of the teams it is a member of: a person by group or by name, a client by its record
 
 	SessionID string // people only: an interactive session
 	AuthTime  time.Time
@@ -87,7 +87,7 @@ const (
 type rule struct {
 	roles       []Role
 	owningTeam  bool // members of the team in question may, whatever their role
-	interactive bool // needs a person's session; machine tokens never do it
+	interactive bool // needs a person's session; machine tokens never do it, whatever their roles
 	kind        Kind // only this kind, when set
 }
 
@@ -124,16 +124,16 @@ func (p Principal) Can(a Action, team string) error {
 			return problem.New(problem.Forbidden, "gateway_only", "Only a gateway's own credential may do this.")
 		}
 		return nil
-	case r.interactive && p.SessionID == "":
+	case r.interactive && (p.Kind != Person || p.SessionID == ""):
 		return problem.New(problem.Forbidden, "interactive_only", "A person has to do this in a signed-in session.")
 	case p.Kind == Gateway:
-		return problem.New(problem.Forbidden, "not_for_gateways", "A gateway's credential cannot do this.")
+		return problem.New(problem.Forbidden, "not_for_gateways", "A gateway's credential cannot do this. Use that of a person or of an automation client.")
 	case r.owningTeam && team != "" && slices.Contains(p.Teams, team):
 		return nil
 	case slices.ContainsFunc(r.roles, p.Has):
 		return nil
 	}
-	return problem.New(problem.Forbidden, "not_allowed", "%s", r.whoMay())
+	return problem.New(problem.Forbidden, "not_allowed", "%s", r.whoMay(p.Kind))
 }
 
 // Has says whether p holds the role; the members of any team hold Owner.
@@ -144,8 +144,10 @@ func (p Principal) Has(role Role) bool {
 	return slices.Contains(p.Roles, role)
 }
 
-func (r rule) whoMay() string {
+func (r rule) whoMay(asking Kind) string {
 	switch {
+	case asking == Client:
+		return "This client's roles and team do not allow this. Ask an admin for a client that may."
 	case r.owningTeam:
 		return "This is for the owning team and for admins. Ask one of them."
 	case len(r.roles) == len(everybody):

@@ -20,6 +20,7 @@ func member(teams ...string) Principal {
 func TestCan(t *testing.T) {
 	t.Parallel()
 	machine := Principal{Kind: Client, ID: "cli_1", Roles: []Role{Admin}}
+	ours := Principal{Kind: Client, ID: "cli_2", Teams: []string{"tem_1"}}
 	gateway := Principal{Kind: Gateway, ID: "gtw_1", Roles: []Role{Admin}}
 	tests := []struct {
 		name string
@@ -36,6 +37,12 @@ func TestCan(t *testing.T) {
 		{"an owner pins no other team's", member("tem_2"), PinDefinition, "tem_1", problem.Forbidden},
 		{"no team never matches", member(""), PinDefinition, "", problem.Forbidden},
 		{"a machine never pins", machine, PinDefinition, "tem_1", problem.Forbidden},
+		{"a machine never enrols, nor creates credentials", machine, EnrolGateway, "", problem.Forbidden},
+		{"nor when it claims a session", Principal{Kind: Client, Roles: []Role{Admin}, SessionID: "ses_1"}, Vote, "", problem.Forbidden},
+		{"a machine of a team changes its servers", ours, ChangeServer, "tem_1", 0},
+		{"and no other team's", ours, ChangeServer, "tem_2", problem.Forbidden},
+		{"and does not pin them either", ours, PinDefinition, "tem_1", problem.Forbidden},
+		{"a machine without a role reads nothing", Principal{Kind: Client, ID: "cli_3"}, ReadRegistry, "", problem.Forbidden},
 		{"a machine may register", machine, RegisterServer, "", 0},
 		{"a team member registers", member("tem_1"), RegisterServer, "", 0},
 		{"a viewer does not register", person(Viewer), RegisterServer, "", problem.Forbidden},

@@ -29,6 +29,10 @@ func person(a identity.Action) access { return access{action: a} }
 // gateway is the credential of a gateway; an automation client may not enforce.
 var gateway = access{bearer: true, action: identity.Enforce}
 
+// machine is the credential of an automation client, with a role that allows the action. Those of gateways are
+// refused, and so is what needs a person's session, whatever the client's roles.
+func machine(a identity.Action) access { return access{bearer: true, action: a} }
+
 // anyone is any signed-in person, with or without a role: enough to see who one is and to sign out.
 var anyone = access{}
 

@@ -89,9 +89,9 @@ func personas(t *testing.T, w *world) []persona {
 // automation is the token of an API client that is no gateway.
 func automation(t *testing.T, w *world) string {
 	t.Helper()
-	var created auth.NewClient
+	var created auth.Issued
 	must(t, postgres.InTx(t.Context(), w.pool, func(tx pgx.Tx) (err error) {
-		created, err = w.auth.CreateClientTx(t.Context(), tx, installer, "robot", auth.AutomationClient)
+		created, err = w.auth.CreateClientTx(t.Context(), tx, installer, auth.NewClient{Name: "robot", Kind: auth.AutomationClient})
 		return err
 	}))
 	must(t, w.auth.Refresh(t.Context()))

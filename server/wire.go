@@ -29,7 +29,7 @@ func (s *Server) wire(ctx context.Context) error {
 	s.delivery = delivery.New(s.pool, s.hub, s.registry, delivery.Config{
 		Issuer: s.cfg.PublicURL, MaxStaleSeconds: s.cfg.MaxStaleSeconds, Log: s.log, Now: s.cfg.Now,
 		CreateClient: func(ctx context.Context, tx pgx.Tx, who identity.Principal, name, kind string) (string, string, error) {
-			created, err := s.auth.CreateClientTx(ctx, tx, who, name, auth.ClientKind(kind))
+			created, err := s.auth.CreateClientTx(ctx, tx, who, auth.NewClient{Name: name, Kind: auth.ClientKind(kind)})
 			return created.ID, created.Secret, err
 		},
 		RevokeClient: s.auth.RevokeClientTx,
