@@ -64,6 +64,7 @@ type Instance struct {
 	Commands         []client.Command
 	StartedAt        time.Time
 	LastSeenAt       time.Time
+	ActiveAt         *time.Time    // when it began to run ActiveRevision, as far as it is known
 	State            InstanceState `db:"-"`
 }
 
@@ -121,7 +122,7 @@ func (d *Delivery) attach(ctx context.Context, gateways []Gateway) error {
 	}
 	rows, _ := d.pool.Query(ctx, `
 		select gateway_id, instance, version, epoch, active_revision, received_revision, rejected_revision,
-		       rejected_reason, commands, started_at, last_seen_at
+		       rejected_reason, commands, started_at, last_seen_at, active_at
 		from gateway_instances
 		where gateway_id = any (@ids) and last_seen_at > clock_timestamp() - interval '1 day'
 		order by gateway_id, last_seen_at < clock_timestamp() - interval '60 s', instance`, pgx.StrictNamedArgs{"ids": ids})

@@ -60,13 +60,15 @@ const reportSQL = `
 	  select epoch, active_revision, rejected_revision, commands
 	  from gateway_instances where gateway_id = @gateway and instance = @instance),
 	now as (
-	  insert into gateway_instances (gateway_id, instance, version, epoch, active_revision, received_revision,
-	                                 rejected_revision, rejected_reason, commands)
-	  select me.id, @instance, @version, @epoch, @active, @received, @rejected, @reason, @commands from me
+	  insert into gateway_instances as i (gateway_id, instance, version, epoch, active_revision, received_revision,
+	                                 rejected_revision, rejected_reason, commands, active_at)
+	  select me.id, @instance, @version, @epoch, @active, @received, @rejected, @reason, @commands, clock_timestamp() from me
 	  on conflict (gateway_id, instance) do update
 	  set version = excluded.version, epoch = excluded.epoch, active_revision = excluded.active_revision,
 	      received_revision = excluded.received_revision, rejected_revision = excluded.rejected_revision,
-	      rejected_reason = excluded.rejected_reason, commands = excluded.commands, last_seen_at = clock_timestamp()
+	      rejected_reason = excluded.rejected_reason, commands = excluded.commands, last_seen_at = clock_timestamp(),
+	      active_at = case when (i.epoch, i.active_revision) is distinct from (excluded.epoch, excluded.active_revision)
+	                       then clock_timestamp() else i.active_at end
 	  returning epoch, active_revision, rejected_revision, commands)
 	select me.id, me.name, me.audience_id, me.resource,
 	       (select (b.*) is distinct from (n.*) from now n left join before b on true)

@@ -18,6 +18,16 @@ create index server_versions_updated on server_versions (updated_at);
 insert into server_versions (server_id, version, published_at, updated_at)
   select id, '1.0.0', created_at, changed_at from servers;
 
+-- When a server last changed its state, and the generation of the policy that says so: who waits for a suspension
+-- to take effect compares what each gateway runs with it.
+alter table servers
+  add column state_generation bigint not null default 0,
+  add column state_at         timestamptz not null default clock_timestamp();
+update servers set state_at = changed_at;
+
+-- When an instance began to run what it runs.
+alter table gateway_instances add column active_at timestamptz;
+
 -- Tools ---------------------------------------------------------------------------------------------
 
 alter table definitions add column tokens integer check (tokens >= 0);  -- what it costs a model to read, estimated; null: not counted

@@ -110,7 +110,8 @@ func (s lockedServer) mayBecome(to State, version int64) error {
 
 func setStateTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer, to State, reason string) error {
 	_, err := tx.Exec(ctx, `
-		update servers set state = @state, version = version + 1, changed_at = clock_timestamp() where id = @id`,
+		update servers set state = @state, version = version + 1, changed_at = clock_timestamp(), state_at = clock_timestamp()
+		where id = @id`,
 		pgx.StrictNamedArgs{"id": s.ID, "state": string(to)})
 	if err != nil {
 		return fmt.Errorf("changing state: %w", err)
@@ -127,6 +128,14 @@ func setStateTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s locked
 	if err != nil {
 		return err
 	}
-	_, err = BumpTx(ctx, tx)
-	return err
+	generation, err := BumpTx(ctx, tx)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `update servers set state_generation = @generation where id = @id`,
+		pgx.StrictNamedArgs{"id": s.ID, "generation": generation})
+	if err != nil {
+		return fmt.Errorf("noting the generation of the state: %w", err)
+	}
+	return nil
 }

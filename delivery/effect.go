@@ -1,0 +1,119 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/identity"
+	"countersign/internal/problem"
+)
+
+// Effect is how far the last change of a server's state has come on one gateway.
+type Effect struct {
+	Gateway   Gateway
+	Carries   int64         // the revision that carries the change; 0: none is published yet
+	State     InstanceState // against Carries, not against whatever is current
+	Took      time.Duration // from the change until the last of its instances said that it runs it; 0 unless Synced
+	AtMost    bool          // some instance runs a later revision by now, so that it took at most so long
+	Published time.Duration // from the change to the publication of Carries
+}
+
+// changedState is a server, and when its state was last changed.
+type changedState struct {
+	Name            string
+	StateGeneration int64
+	StateAt         time.Time
+}
+
+// Effects gives every gateway whose audience sees the server, by name, and how far each is with the last change
+// of the server's state: who suspends a server watches it take effect. It needs identity.ReadGateways.
+// Problem: NotFound no_such_server.
+func (d *Delivery) Effects(ctx context.Context, who identity.Principal, serverID string) ([]Effect, error) {
+	gateways, err := d.Gateways(ctx, who, false)
+	if err != nil {
+		return nil, err
+	}
+	rows, _ := d.pool.Query(ctx, `select name, state_generation, state_at from servers where id = @id`, pgx.StrictNamedArgs{"id": serverID})
+	server, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[changedState])
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, problem.New(problem.NotFound, "no_such_server", "There is no such server.")
+	case err != nil:
+		return nil, fmt.Errorf("reading the state of a server: %w", err)
+	}
+	carriers, err := d.carriers(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	stale := time.Duration(d.cfg.MaxStaleSeconds) * time.Second
+	var effects []Effect
+	for _, g := range gateways {
+		if carrier, sees := carriers[g.AudienceID]; sees {
+			effects = append(effects, effect(g, carrier, server.StateAt, stale))
+		}
+	}
+	return effects, nil
+}
+
+// carrier is the first revision of an audience that says what the server's state is.
+type carrier struct {
+	AudienceID string
+	Revision   *int64
+	CreatedAt  *time.Time
+}
+
+// carriers are those of the audiences that see the server. Revisions are numbered by generation, and one that
+// speaks up to a later generation without a new number carries the change as well.
+func (d *Delivery) carriers(ctx context.Context, server changedState) (map[string]carrier, error) {
+	rows, _ := d.pool.Query(ctx, `
+		select a.id as audience_id, r.revision, r.created_at
+		from audiences a
+		cross join registry_head h
+		left join lateral (
+		  select revision, created_at from revisions r
+		  where r.audience_id = a.id and r.epoch = h.epoch
+		    and (r.revision >= @generation or r.revision = a.revision and a.compiled_generation >= @generation)
+		  order by revision limit 1) r on true
+		where audience_sees(a.servers, @server)`,
+		pgx.StrictNamedArgs{"generation": server.StateGeneration, "server": server.Name})
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[carrier])
+	if err != nil {
+		return nil, fmt.Errorf("reading which revisions carry a change: %w", err)
+	}
+	byAudience := make(map[string]carrier, len(list))
+	for _, c := range list {
+		byAudience[c.AudienceID] = c
+	}
+	return byAudience, nil
+}
+
+// effect judges the gateway's instances against the carrier, as if that were the current revision.
+func effect(g Gateway, c carrier, since time.Time, stale time.Duration) Effect {
+	e := Effect{}
+	if c.Revision != nil {
+		e.Carries, e.Published = *c.Revision, max(0, c.CreatedAt.Sub(since))
+	}
+	wanted := g
+	wanted.Revision = e.Carries
+	wanted.Instances = nil
+	for _, i := range g.Instances {
+		later := i.Epoch == g.Epoch && e.Carries > 0 && i.ActiveRevision > e.Carries
+		if later {
+			i.ActiveRevision = e.Carries
+		}
+		i.State = i.judge(&wanted, stale)
+		if i.State == Synced && i.ActiveAt != nil {
+			e.Took, e.AtMost = max(e.Took, i.ActiveAt.Sub(since)), e.AtMost || later
+		}
+		wanted.Instances = append(wanted.Instances, i)
+	}
+	e.Gateway, e.State = g, wanted.judge()
+	if e.State != Synced {
+		e.Took, e.AtMost = 0, false
+	}
+	return e
+}
