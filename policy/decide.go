@@ -45,6 +45,7 @@ const (
 	ReasonDrifted           Reason = "drifted"
 	ReasonDeniedByGuardrail Reason = "denied_by_guardrail"
 	ReasonNoGrant           Reason = "no_grant"
+	ReasonMFARequired       Reason = "mfa_required" // granted, and a guardrail wants a second factor
 )
 
 // Request is a call to decide on.
@@ -67,10 +68,18 @@ type Verdict struct {
 	Guardrail  int       // index of the guardrail that decided; -1 if none did
 	Guardrails []int     // indexes of all that hold the call
 	Approval   *Approval // if held: the strictest of what they demand, Teams in full
+	Limits     []int     // if not denied: indexes of all whose rate limit counts the call, ascending; read only
 }
 
+// Listed reports whether a list shows what was decided on. It shows what the caller could have by signing in with a
+// second factor, as the answer to a call tells them to.
+func (v Verdict) Listed() bool { return v.Outcome != Deny || v.Reason == ReasonMFARequired }
+
 // Decide says what becomes of a call. It allocates nothing on a call that is
-// allowed.
+// allowed, save where several limits count it and others between them do not.
+//
+// Nothing is counted here: whoever executes the call does that, for each of
+// Verdict.Limits, and denies it where one has no room.
 //
 // A resource that is not offered by its exact URI is judged by each template it
 // matches, and the strictest verdict counts, as which of them the server would
@@ -112,22 +121,34 @@ func denied(why Reason) Verdict {
 }
 
 // and returns the stricter of two verdicts; where both hold, v with the approvals
-// of both united.
+// of both united. The limits of both count a call that is not denied. A second
+// factor is asked for only where nothing else is in the way.
 func (v Verdict) and(w Verdict) Verdict {
+	limits := both(v.Limits, w.Limits)
 	switch {
-	case w.Outcome < v.Outcome:
-		return w
+	case w.Outcome < v.Outcome, w.Outcome == Deny && v.Reason == ReasonMFARequired:
+		v = w
 	case w.Outcome == Hold && v.Outcome == Hold:
 		all := union{approval: v.Approval}
 		all.add(w.Approval, v.Server.Team)
 		v.Approval = all.approval
-		v.Guardrails = slices.Compact(slices.Sorted(slices.Values(slices.Concat(v.Guardrails, w.Guardrails))))
+		v.Guardrails = both(v.Guardrails, w.Guardrails)
+	}
+	if v.Outcome != Deny {
+		v.Limits = limits
 	}
 	return v
 }
 
-// Visible goes through what the principal may call or have held, of one kind and
-// in order: what a list shows it.
+// both returns what is in a or b, ascending.
+func both(a, b []int) []int {
+	if len(a) == 0 || len(b) == 0 {
+		return slices.Concat(a, b)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+}
+
+// Visible goes through what is listed for the principal, of one kind and in order.
 func (ix *Index) Visible(serverName string, kind Kind, p *Principal, now time.Time) iter.Seq[*Tool] {
 	return func(yield func(*Tool) bool) {
 		s := ix.servers[serverName]
@@ -135,7 +156,7 @@ func (ix *Index) Visible(serverName string, kind Kind, p *Principal, now time.Ti
 			return
 		}
 		for i := range s.Tools {
-			if s.Tools[i].Kind != kind || ix.decide(s, i, p, now).Outcome == Deny {
+			if s.Tools[i].Kind != kind || !ix.decide(s, i, p, now).Listed() {
 				continue
 			}
 			if !yield(&s.Tools[i]) {
@@ -184,24 +205,22 @@ func (ix *Index) decide(s *server, i int, p *Principal, now time.Time) Verdict {
 	}
 	var groups [32]term
 	c := ix.terms.resolve(p, groups[:0])
-	holds := false
-	for _, g := range v.Tool.Guardrails {
-		rule := &ix.guardrails[g]
-		if rule.misses(&c) != "" {
-			continue
-		}
-		if rule.effect.Deny {
-			v.Reason, v.Guardrail = ReasonDeniedByGuardrail, g
-			return v
-		}
-		holds = true
+	d := ix.demands(v.Tool, s.reaches[i].limits, &c)
+	if d.denies >= 0 {
+		v.Reason, v.Guardrail = ReasonDeniedByGuardrail, d.denies
+		return v
 	}
 	if v.Grant = ix.findGrant(s.reaches[i].common, &c, now); v.Grant < 0 {
 		if v.Grant = ix.findGrant(&s.reaches[i].own, &c, now); v.Grant < 0 {
 			return v
 		}
 	}
-	if holds {
+	if d.factor >= 0 && !p.SecondFactor() {
+		v.Reason, v.Guardrail = ReasonMFARequired, d.factor
+		return v
+	}
+	v.Limits = d.limits
+	if d.holds {
 		ix.hold(&v, &c)
 		return v
 	}
@@ -209,11 +228,56 @@ func (ix *Index) decide(s *server, i int, p *Principal, now time.Time) Verdict {
 	return v
 }
 
-// hold unites what the matching guardrails demand.
+// demands are what the guardrails that match a call do to it.
+type demands struct {
+	denies int   // index of the first that denies, -1 if none does
+	factor int   // index of the first that wants a second factor, -1 if none does
+	holds  bool  // one wants an approval
+	limits []int // indexes of those that count it
+}
+
+// demands goes through the guardrails of a tool; limits are those among them that limit a rate.
+func (ix *Index) demands(t *Tool, limits []int, c *caller) demands {
+	d := demands{denies: -1, factor: -1}
+	limit := 0 // place in limits
+	for _, g := range t.Guardrails {
+		rule := &ix.guardrails[g]
+		if rule.effect.RateLimit != nil {
+			limit++
+		}
+		if rule.misses(c) != "" {
+			continue
+		}
+		switch {
+		case rule.effect.Deny:
+			d.denies = g
+			return d
+		case rule.effect.RateLimit != nil:
+			d.limits = chosen(d.limits, limits, limit-1)
+		case rule.effect.Approval != nil:
+			d.holds = true
+		case d.factor < 0: // what is left demands a second factor
+			d.factor = g
+		}
+	}
+	return d
+}
+
+// chosen returns some, an ascending choice from all[:i], with all[i]. While the choice lies together it is a part of
+// all, so that nothing is allocated.
+func chosen(some, all []int, i int) []int {
+	first := i - len(some)
+	if len(some) == 0 || some[0] == all[first] {
+		return all[first : i+1 : i+1]
+	}
+	return append(some, all[i])
+}
+
+// hold unites the approvals that the matching guardrails demand.
 func (ix *Index) hold(v *Verdict, c *caller) {
 	var all union
 	for _, g := range v.Tool.Guardrails {
-		if rule := &ix.guardrails[g]; rule.misses(c) == "" {
+		if rule := &ix.guardrails[g]; rule.effect.Approval != nil && rule.misses(c) == "" {
 			all.add(rule.effect.Approval, v.Server.Team)
 			v.Guardrails = append(v.Guardrails, g)
 		}

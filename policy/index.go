@@ -31,6 +31,7 @@ type server struct {
 type reaches struct {
 	common *reach
 	own    reach
+	limits []int // those of the tool's guardrails that limit a rate, ascending
 }
 
 // offers returns what s offers of one kind.
@@ -121,9 +122,22 @@ func (ix *Index) newServer(s *Server) *server {
 				n.templates = append(n.templates, template{tool: i, pattern: pattern})
 			}
 		}
-		n.reaches[i] = reaches{common: shared[t.Kind], own: ix.newReach(without(t.Grants, commons[t.Kind]))}
+		n.reaches[i] = reaches{
+			common: shared[t.Kind], own: ix.newReach(without(t.Grants, commons[t.Kind])), limits: ix.limits(t.Guardrails),
+		}
 	}
 	return n
+}
+
+// limits returns those of guardrails that limit a rate.
+func (ix *Index) limits(guardrails []int) []int {
+	var limits []int
+	for _, g := range guardrails {
+		if ix.guardrails[g].effect.RateLimit != nil {
+			limits = append(limits, g)
+		}
+	}
+	return limits
 }
 
 // commonGrants returns, for each kind, the grants that reach all tools of it.

@@ -64,6 +64,15 @@ type Approval struct {
 
 // Effect is what a guardrail does to the calls it matches: exactly one of these.
 type Effect struct {
-	Deny     bool      `json:"deny,omitempty"`
-	Approval *Approval `json:"approval,omitempty"`
+	Deny      bool       `json:"deny,omitempty"`
+	Approval  *Approval  `json:"approval,omitempty"`
+	MFA       bool       `json:"mfa,omitempty"` // only for callers who signed in with a second factor
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+}
+
+// RateLimit is how often one principal may make the calls that a guardrail matches: a bucket that holds Calls and
+// fills up evenly within Seconds. The gateway counts, each instance by itself.
+type RateLimit struct {
+	Calls   int `json:"calls"`
+	Seconds int `json:"seconds"`
 }

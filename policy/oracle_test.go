@@ -22,6 +22,7 @@ type oracleVerdict struct {
 	Reason   policy.Reason
 	Rules    []string // ids of the guardrails that deny (the first) or hold (all)
 	Approval *policy.Approval
+	Limits   []string // ids of the guardrails that count the call
 }
 
 func oracle(src policy.Source, r policy.Request) oracleVerdict {
@@ -53,12 +54,16 @@ func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracl
 			continue
 		}
 		v := oracleTool(src, s, t, r)
+		limits := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(verdict.Limits), v.Limits...))))
 		switch {
-		case !found || v.Outcome < verdict.Outcome:
+		case !found || v.Outcome < verdict.Outcome || v.Outcome == policy.Deny && verdict.Reason == policy.ReasonMFARequired:
 			verdict = v
 		case v.Outcome == policy.Hold && verdict.Outcome == policy.Hold:
 			verdict.Approval = oracleUnion([]policy.Approval{*verdict.Approval, *v.Approval}, s.Team)
 			verdict.Rules = slices.Compact(slices.Sorted(slices.Values(append(verdict.Rules, v.Rules...))))
+		}
+		if verdict.Outcome != policy.Deny {
+			verdict.Limits = limits
 		}
 		found = true
 	}
@@ -81,26 +86,43 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 	}
 	guardrails := slices.Clone(src.Guardrails)
 	slices.SortFunc(guardrails, func(a, b policy.SourceGuardrail) int { return strings.Compare(a.ID, b.ID) })
-	var holding []string
+	var holding, factor, limits []string
 	var demands []policy.Approval
 	for _, g := range guardrails {
 		if !oracleCovers(g.Resource, s, t) || !oracleSubject(g.Subject, r.Principal, true) || oracleSubject(g.Except, r.Principal, false) {
 			continue
 		}
-		if g.Effect.Deny {
+		switch e := g.Effect; {
+		case e.Deny:
 			return oracleVerdict{Reason: policy.ReasonDeniedByGuardrail, Rules: []string{g.ID}}
+		case e.MFA && !oracleTwoFactors(r.Principal):
+			factor = append(factor, g.ID)
+		case e.RateLimit != nil:
+			limits = append(limits, g.ID)
+		case e.Approval != nil:
+			holding = append(holding, g.ID)
+			demands = append(demands, *e.Approval)
 		}
-		holding = append(holding, g.ID)
-		demands = append(demands, *g.Effect.Approval)
 	}
 	granted := slices.ContainsFunc(src.Grants, func(g policy.SourceGrant) bool { return oracleGrants(g, s, t, r) })
 	switch {
 	case !granted:
 		return oracleVerdict{Reason: policy.ReasonNoGrant}
+	case len(factor) > 0:
+		return oracleVerdict{Reason: policy.ReasonMFARequired, Rules: factor[:1]}
 	case len(holding) > 0:
-		return oracleVerdict{policy.Hold, policy.ReasonApprovalRequired, holding, oracleUnion(demands, s.Team)}
+		return oracleVerdict{policy.Hold, policy.ReasonApprovalRequired, holding, oracleUnion(demands, s.Team), limits}
 	}
-	return oracleVerdict{Outcome: policy.Allow, Reason: policy.ReasonAllowed}
+	return oracleVerdict{Outcome: policy.Allow, Reason: policy.ReasonAllowed, Limits: limits}
+}
+
+// oracleTwoFactors knows the methods that the tests use.
+func oracleTwoFactors(p *policy.Principal) bool {
+	has := func(methods ...string) bool {
+		return slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(p.AMR, m) })
+	}
+	knows, owns, is := has("pwd", "pin"), has("otp", "swk"), has("fpt")
+	return has("mfa") || knows && owns || knows && is || owns && is
 }
 
 func oracleGrants(g policy.SourceGrant, s policy.Server, t policy.Tool, r policy.Request) bool {
@@ -209,7 +231,10 @@ func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Reque
 	for _, g := range v.Guardrails {
 		got.Rules = append(got.Rules, ix.Document().Guardrails[g].ID)
 	}
-	if v.Reason == policy.ReasonDeniedByGuardrail {
+	for _, g := range v.Limits {
+		got.Limits = append(got.Limits, ix.Document().Guardrails[g].ID)
+	}
+	if v.Reason == policy.ReasonDeniedByGuardrail || v.Reason == policy.ReasonMFARequired {
 		got.Rules = []string{ix.Document().Guardrails[v.Guardrail].ID}
 	}
 	if diff := cmp.Diff(want, got, equateEmpty); diff != "" {

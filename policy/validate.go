@@ -48,6 +48,8 @@ const (
 	maxNameBytes     = 2048
 	maxQuorum        = 20
 	maxPendingSecond = 7 * 24 * 3600
+	maxLimitCalls    = 1_000_000
+	maxLimitSeconds  = 24 * 3600
 )
 
 // Validate reports what is wrong with s as the subject of a grant or guardrail,
@@ -117,14 +119,33 @@ func (r Resource) Validate() error {
 
 // Validate reports what is wrong with e, as an *Error.
 func (e Effect) Validate() error {
-	if e.Deny == (e.Approval != nil) {
-		return wrong("", "must be exactly one of deny and approval")
+	given := 0
+	for _, one := range []bool{e.Deny, e.Approval != nil, e.MFA, e.RateLimit != nil} {
+		if one {
+			given++
+		}
 	}
-	if e.Approval == nil {
-		return nil
+	switch {
+	case given != 1:
+		return wrong("", "must be exactly one of deny, approval, mfa and rate_limit")
+	case e.Approval != nil:
+		if err := e.Approval.validate(); err != nil {
+			return inField("approval", err)
+		}
+	case e.RateLimit != nil:
+		if err := e.RateLimit.validate(); err != nil {
+			return inField("rate_limit", err)
+		}
 	}
-	if err := e.Approval.validate(); err != nil {
-		return inField("approval", err)
+	return nil
+}
+
+func (l RateLimit) validate() error {
+	switch {
+	case l.Calls < 1 || l.Calls > maxLimitCalls:
+		return wrong("calls", "must be from 1 to 1,000,000")
+	case l.Seconds < 1 || l.Seconds > maxLimitSeconds:
+		return wrong("seconds", "must be from 1 to 86,400, a day")
 	}
 	return nil
 }

@@ -61,8 +61,13 @@ var drawResource = rapid.Custom(func(t *rapid.T) policy.Resource {
 })
 
 var drawEffect = rapid.Custom(func(t *rapid.T) policy.Effect {
-	if rapid.IntRange(0, 3).Draw(t, "deny") == 0 {
+	switch rapid.IntRange(0, 7).Draw(t, "effect") {
+	case 0:
 		return policy.Effect{Deny: true}
+	case 1, 2:
+		return policy.Effect{MFA: true}
+	case 3, 4, 5:
+		return policy.Effect{RateLimit: &policy.RateLimit{Calls: rapid.IntRange(1, 3).Draw(t, "calls"), Seconds: 60}}
 	}
 	a := &policy.Approval{
 		Quorum: rapid.IntRange(1, 3).Draw(t, "quorum"), DenyQuorum: rapid.IntRange(0, 3).Draw(t, "deny quorum"),
@@ -120,7 +125,7 @@ var drawSource = rapid.Custom(func(t *rapid.T) policy.Source {
 	for i := range rapid.IntRange(0, 6).Draw(t, "grants") {
 		src.Grants = append(src.Grants, drawGrant(t, fmt.Sprintf("g%d", i)))
 	}
-	for i := range rapid.IntRange(0, 4).Draw(t, "guardrails") {
+	for i := range rapid.IntRange(0, 6).Draw(t, "guardrails") {
 		src.Guardrails = append(src.Guardrails, drawGuardrail(t, fmt.Sprintf("r%d", i)))
 	}
 	return src
@@ -165,6 +170,7 @@ var drawRequest = rapid.Custom(func(t *rapid.T) policy.Request {
 			Agent:          rapid.SampledFrom([]string{"cursor", "code", ""}).Draw(t, "agent"),
 			Model:          rapid.SampledFrom([]string{"claude", "gpt", ""}).Draw(t, "model"),
 			ModelAssurance: rapid.SampledFrom([]policy.Assurance{policy.Attested, policy.Declared, policy.Unknown, ""}).Draw(t, "assurance"),
+			AMR:            few(rapid.SampledFrom([]string{"pwd", "pin", "otp", "swk", "fpt", "mfa", "user", ""})).Draw(t, "amr"),
 		},
 		Now: drawTime.Draw(t, "now"),
 	}
@@ -248,6 +254,9 @@ func addingAGuardrailAllowsNothing(t *rapid.T) {
 		if a.Outcome == policy.Hold && b.Outcome == policy.Hold && !asStrict(a.Approval, b.Approval) {
 			t.Errorf("%s: approval %+v before, %+v after", describe(r), *b.Approval, *a.Approval)
 		}
+		if a.Outcome != policy.Deny && len(a.Limits) < len(b.Limits) {
+			t.Errorf("%s: limits %v before, %v after", describe(r), b.Limits, a.Limits)
+		}
 	}
 }
 
@@ -257,7 +266,7 @@ func asStrict(a, b *policy.Approval) bool {
 	return a.Quorum >= b.Quorum && a.DenyQuorum <= b.DenyQuorum && pending(*a) <= pending(*b) && fewer
 }
 
-func TestVisibleIsWhatIsNotDenied(t *testing.T) {
+func TestVisibleIsWhatIsNotDeniedForGood(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		ix := compile(t, drawSource.Draw(t, "source"))
@@ -270,7 +279,7 @@ func TestVisibleIsWhatIsNotDenied(t *testing.T) {
 			for _, tool := range s.Tools {
 				each := r
 				each.Name = tool.Name
-				if tool.Kind == r.Kind && ix.Decide(each).Outcome != policy.Deny {
+				if tool.Kind == r.Kind && (ix.Decide(each).Outcome != policy.Deny || ix.Decide(each).Reason == policy.ReasonMFARequired) {
 					want = append(want, tool.Name)
 				}
 			}

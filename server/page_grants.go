@@ -212,10 +212,14 @@ func resourceWords(r policy.Resource) string {
 }
 
 func effectWords(e policy.Effect, teams []registry.Team) string {
-	if e.Deny {
+	switch {
+	case e.Deny:
 		return "Denied"
-	}
-	if e.Approval == nil {
+	case e.MFA:
+		return "A sign-in with a second factor"
+	case e.RateLimit != nil:
+		return "At most " + e.RateLimit.Words() + " each"
+	case e.Approval == nil:
 		return "No effect"
 	}
 	var from []string

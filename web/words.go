@@ -78,7 +78,7 @@ func reasonWords(reason string) string {
 		"by_caller": "The caller took it back.", "terms_changed": "The rules changed while it waited.", "epoch_changed": "The database was restored meanwhile.",
 		"gateway_revoked": "Its gateway was revoked.", "no_grant": "No grant allows it.", "drifted": "The tool changed after it was reviewed.",
 		"suspended": "The server is suspended.", "unknown_tool": "The tool is not pinned.", "unknown_server": "The server is not known.",
-		"denied_by_guardrail": "A guardrail denies it.", "approval_required": "It needs a person.", "allowed": "",
+		"denied_by_guardrail": "A guardrail denies it.", "mfa_required": "The caller has to sign in with a second factor.", "rate_limited": "A rate limit was used up.", "approval_required": "It needs a person.", "allowed": "",
 	}
 	if w, ok := words[reason]; ok {
 		return w
