@@ -92,6 +92,9 @@ func doneTx(ctx context.Context, tx pgx.Tx, who identity.Principal, job lockedJo
 	if err != nil {
 		return fmt.Errorf("finishing discovery: %w", err)
 	}
+	if err := publishServedTx(ctx, tx, job.server.ID, readServerInfo(info)); err != nil {
+		return err
+	}
 	return audit.Append(ctx, tx, audit.Event{
 		Kind: "server.discovery_finished", Who: who, TargetKind: "server", TargetID: job.server.ID, TargetName: job.server.Name,
 		Detail: map[string]any{

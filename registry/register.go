@@ -80,6 +80,9 @@ func registerTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n Regist
 	if err != nil {
 		return "", "", err
 	}
+	if _, err := publishTx(ctx, tx, serverID, n.Version, nil); err != nil {
+		return "", "", err
+	}
 	err = audit.Append(ctx, tx, audit.Event{
 		Kind: "server.registered", Who: who, TargetKind: "server", TargetID: serverID, TargetName: n.Name,
 		Detail: map[string]any{

@@ -29,6 +29,7 @@ type Registration struct {
 	Description string
 	TeamID      string
 	Labels      []string
+	Version     string // as it is published first; "" is FirstVersion
 	Location
 }
 
@@ -65,6 +66,12 @@ func (r *Registration) clean() error {
 	}
 	r.Labels = sortedLabels(r.Labels)
 	complain("labels", checkLabels(r.Labels))
+	if r.Version == "" {
+		r.Version = FirstVersion
+	}
+	if !ValidVersion(r.Version) {
+		complain("version", "This is no version like 1.0.2.")
+	}
 	for field, message := range r.Location.clean() {
 		complain(field, message)
 	}

@@ -1,0 +1,148 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"countersign/identity"
+	"countersign/internal/problem"
+)
+
+// Published is one version of a server, as the MCP registry API shows it. A proposed server is not published, nor is
+// one that was retired before anything of it was pinned.
+type Published struct {
+	ID          string // of the version: a cursor
+	ServerID    string
+	Name        string
+	Title       string
+	Description string
+	State       State
+	TeamName    string
+	URL         string // of the server itself: never shown, gateways stand before it
+	Version     string
+	Manifest    Manifest `db:"-"` // of this version, or else of the newest that has one; without Name when there is none
+	Latest      bool     // published last
+	PublishedAt time.Time
+	ChangedAt   time.Time // of the server: when its state may have changed
+	UpdatedAt   time.Time
+}
+
+// PublishedFilter selects published versions; zero fields select everything that is not retired.
+type PublishedFilter struct {
+	Name    string     // of one server
+	Search  string     // part of the name
+	Version string     // "latest", or one version
+	Since   *time.Time // changed at that time or later
+	Retired bool       // also those of retired servers
+	Newest  bool       // newest first, not by name and version
+	After   string     // cursor: Page.Next of the page before; not with Newest
+	Limit   int        // 1 to 100, default 30
+}
+
+// Latest selects the newest version of each server.
+const Latest = "latest"
+
+const selectPublished = `
+	select p.id, p.server_id, p.name, p.title, p.description, p.state, p.team_name, p.url, p.version, p.manifest, p.latest,
+	       p.published_at, p.changed_at, p.updated_at
+	from (
+	  select v.id, v.server_id, s.name, s.title, s.description, s.state, m.name as team_name, coalesce(e.url, '') as url, v.version,
+	         coalesce(k.manifest, '{}') as manifest, v.published_at, s.changed_at, greatest(v.updated_at, s.changed_at) as updated_at,
+	         not exists (select 1 from server_versions n where n.server_id = v.server_id and (n.published_at, n.id) > (v.published_at, v.id)) as latest
+	  from server_versions v
+	  join servers s on s.id = v.server_id
+	  join teams m on m.id = s.team_id
+	  left join endpoints e on e.server_id = s.id and e.ended_at is null
+	  left join lateral (
+	    select n.manifest from server_versions n
+	    where n.server_id = v.server_id and n.manifest <> '{}'
+	    order by n.id = v.id desc, n.published_at desc limit 1) k on true
+	  where s.state in ('active', 'suspended')
+	     or s.state = 'retired' and exists (
+	          select 1 from tools t join definitions d on d.tool_id = t.id
+	          where t.server_id = s.id and d.decided_at is not null and d.state in ('approved', 'superseded'))) p `
+
+// Published lists versions of servers, by name and then by version. It needs identity.ReadRegistry.
+//
+// Problem: Invalid invalid_cursor.
+func (r *Registry) Published(ctx context.Context, who identity.Principal, f PublishedFilter) (Page[Published], error) {
+	if err := mayRead(who); err != nil {
+		return Page[Published]{}, err
+	}
+	name, version, err := r.publishedAfter(ctx, f.After)
+	if err != nil {
+		return Page[Published]{}, err
+	}
+	limit := limitOf(f.Limit, 30, 100)
+	order := `order by lower(p.name), p.version`
+	if f.Newest {
+		order = `order by p.published_at desc, p.id desc`
+	}
+	rows, _ := r.pool.Query(ctx, selectPublished+`
+		where (@name = '' or lower(p.name) = lower(@name))
+		  and (@search = '' or p.name ilike @search)
+		  and (@version = '' or p.version = @version or @version = 'latest' and p.latest)
+		  and (@since::timestamptz is null or p.updated_at >= @since)
+		  and (@retired or p.state <> 'retired')
+		  and (@after = '' or (lower(p.name), p.version) > (@after, @after_version))
+		`+order+`
+		limit @limit`,
+		pgx.StrictNamedArgs{
+			"name": f.Name, "search": contains(f.Search), "version": f.Version, "since": f.Since, "retired": f.Retired,
+			"after": name, "after_version": version, "limit": limit + 1,
+		})
+	found, err := pgx.CollectRows(rows, readPublished)
+	if err != nil {
+		return Page[Published]{}, fmt.Errorf("listing published versions: %w", err)
+	}
+	return pageOf(found, limit, func(p Published) string { return p.ID }), nil
+}
+
+// publishedAfter is where a cursor stands. Names and versions never change, so it stays there.
+func (r *Registry) publishedAfter(ctx context.Context, cursor string) (name, version string, err error) {
+	if cursor == "" {
+		return "", "", nil
+	}
+	type row struct{ Name, Version string }
+	rows, _ := r.pool.Query(ctx, `
+		select lower(s.name) as name, v.version from server_versions v join servers s on s.id = v.server_id where v.id = @id`,
+		pgx.StrictNamedArgs{"id": cursor})
+	at, err := one(rows, pgx.RowToStructByName[row], "reading the cursor",
+		problem.New(problem.Invalid, "invalid_cursor", "The cursor is none that was given out. Begin with the first page."))
+	return at.Name, at.Version, err
+}
+
+// PublishedVersion gives one version of a server, or its latest. It needs identity.ReadRegistry.
+//
+// Problem: NotFound no_such_server, also for a version that is not there.
+func (r *Registry) PublishedVersion(ctx context.Context, who identity.Principal, name, version string, retired bool) (Published, error) {
+	if name == "" || version == "" {
+		return Published{}, noSuchServer()
+	}
+	page, err := r.Published(ctx, who, PublishedFilter{Name: name, Version: version, Retired: retired, Limit: 1})
+	switch {
+	case err != nil:
+		return Published{}, err
+	case len(page.Items) == 0:
+		return Published{}, noSuchServer()
+	}
+	return page.Items[0], nil
+}
+
+func readPublished(row pgx.CollectableRow) (Published, error) {
+	p, err := pgx.RowToStructByName[struct {
+		Published
+		ManifestRaw json.RawMessage `db:"manifest"`
+	}](row)
+	if err != nil {
+		return Published{}, err
+	}
+	if err := json.Unmarshal(p.ManifestRaw, &p.Manifest); err != nil {
+		return Published{}, fmt.Errorf("decoding a manifest: %w", err)
+	}
+	return p.Published, nil
+}
