@@ -1,4 +1,5 @@
 -- For development only: what came with the second schema is lost.
+revoke delete on team_members from countersign_runtime;
 drop index calls_of_tool;
 drop table idempotency_keys, risk_proposals, server_versions;
 alter table api_clients drop column roles, drop column team_id;

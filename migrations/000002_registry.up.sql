@@ -111,5 +111,5 @@ create index idempotency_keys_old on idempotency_keys (created_at);
 create index calls_of_tool on calls (server, tool, at desc);
 
 grant select, insert, update on server_versions, risk_proposals, idempotency_keys to countersign_runtime;
-grant delete on idempotency_keys to countersign_runtime;
+grant delete on idempotency_keys, team_members to countersign_runtime;
 grant execute on function key_is_id() to countersign_runtime;

@@ -52,20 +52,14 @@ func (r *Registry) Pin(ctx context.Context, who identity.Principal, serverID str
 	if err := mayRead(who); err != nil {
 		return err
 	}
-	if who.Kind != identity.Person { // not even the system itself
-		return problem.New(problem.Forbidden, "interactive_only", "A person has to do this in a signed-in session.")
-	}
 	reason, err := cleanReason(reason)
 	if err != nil {
 		return err
 	}
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		server, err := lockServerTx(ctx, tx, who, identity.PinDefinition, serverID)
+		server, err := lockDecidedTx(ctx, tx, who, serverID)
 		if err != nil {
 			return err
-		}
-		if server.State == Retired {
-			return retired()
 		}
 		candidates, err := candidatesTx(ctx, tx, server, pins)
 		if err != nil {
@@ -210,10 +204,7 @@ func (r *Registry) Reject(ctx context.Context, who identity.Principal, serverID,
 	if err := mayRead(who); err != nil {
 		return err
 	}
-	reason, err := cleanReason(reason)
-	if err == nil && reason == "" {
-		err = problem.New(problem.Invalid, "invalid_reason", "Nothing was changed.").Field("reason", "Say why, for the one who asks later.")
-	}
+	reason, err := needReason(reason, invalidReason(), "reason")
 	if err != nil {
 		return err
 	}

@@ -51,10 +51,7 @@ func reachedBy(s Snapshot, resource policy.Resource) ([]Reached, error) {
 		Grant:    policy.Grant{ID: "preview", Name: "preview", Subject: policy.Subject{Everyone: true}},
 		Resource: resource,
 	}
-	document, _, err := policy.Compile(policy.Source{
-		Issuer: "preview", Audience: "preview", Epoch: s.Epoch, Generation: s.Generation, MaxStaleSeconds: 1,
-		Servers: s.Servers, Grants: []policy.SourceGrant{probe},
-	}, time.Unix(0, 0))
+	document, err := compilePreview(s, []policy.SourceGrant{probe})
 	if err != nil {
 		return nil, err
 	}
@@ -71,4 +68,14 @@ func reachedBy(s Snapshot, resource policy.Resource) ([]Reached, error) {
 		}
 	}
 	return out, nil
+}
+
+// compilePreview compiles grants for the servers of a snapshot as a publication would, to see what they reach. Its
+// clock stands at the beginning, so that no grant is over.
+func compilePreview(s Snapshot, grants []policy.SourceGrant) (policy.Document, error) {
+	document, _, err := policy.Compile(policy.Source{
+		Issuer: "preview", Audience: "preview", Epoch: s.Epoch, Generation: s.Generation, MaxStaleSeconds: 1,
+		Servers: s.Servers, Grants: grants,
+	}, time.Unix(0, 0))
+	return document, err
 }

@@ -19,6 +19,8 @@ type Snapshot struct {
 	Servers    []policy.Server
 	Grants     []policy.SourceGrant
 	Guardrails []policy.SourceGuardrail
+
+	only string // server id; "": all
 }
 
 // ReadOnly are the options of the transaction that SnapshotTx belongs into: every statement sees the same state.
@@ -27,7 +29,12 @@ var ReadOnly = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadO
 // SnapshotTx reads the registry. tx must be of the kind [ReadOnly]. Rules are read strictly: one that this program
 // does not understand is an error, so that an older replica cannot publish a looser policy.
 func (r *Registry) SnapshotTx(ctx context.Context, tx pgx.Tx) (Snapshot, error) {
-	var s Snapshot
+	return r.serverSnapshotTx(ctx, tx, "")
+}
+
+// serverSnapshotTx is SnapshotTx with only one server, "" for all, and every rule.
+func (r *Registry) serverSnapshotTx(ctx context.Context, tx pgx.Tx, only string) (Snapshot, error) {
+	s := Snapshot{only: only}
 	if err := tx.QueryRow(ctx, `select generation, epoch from registry_head`).Scan(&s.Generation, &s.Epoch); err != nil {
 		return Snapshot{}, fmt.Errorf("reading the policy's generation: %w", err)
 	}
@@ -44,8 +51,8 @@ func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot) erro
 		select s.id, s.name, s.state, s.team_id as team, s.labels, `+endpointColumns+`
 		from servers s
 		join endpoints e on e.server_id = s.id and e.ended_at is null
-		where s.state in ('active', 'suspended')
-		order by s.id`)
+		where s.state in ('active', 'suspended') and (@only = '' or s.id = @only)
+		order by s.id`, pgx.StrictNamedArgs{"only": s.only})
 	type row struct {
 		ID, Name, State, Team string
 		Labels                []string
@@ -76,8 +83,8 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot) error 
 		from tools t
 		join definitions d on d.id = t.pinned_id
 		join servers s on s.id = t.server_id
-		where s.state in ('active', 'suspended')
-		order by t.server_id, t.kind, t.name`)
+		where s.state in ('active', 'suspended') and (@only = '' or s.id = @only)
+		order by t.server_id, t.kind, t.name`, pgx.StrictNamedArgs{"only": s.only})
 	var t policy.Tool
 	var serverID, definitionID string
 	var digest []byte
@@ -101,7 +108,7 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot) error 
 	if err != nil {
 		return fmt.Errorf("reading pinned tools: %w", err)
 	}
-	all, err := r.readParts(ctx, tx, pinned)
+	all, err := r.readParts(ctx, tx, pinned, s.only == "")
 	if err != nil {
 		return err
 	}
@@ -118,8 +125,9 @@ type parts struct {
 	hasOutput   bool
 }
 
-// readParts gives the parts of these definitions by id. It reads only those that are new to it.
-func (r *Registry) readParts(ctx context.Context, tx pgx.Tx, ids []string) (map[string]parts, error) {
+// readParts gives the parts of these definitions by id. It reads only those that are new to it, and keeps them if they
+// are those of all servers.
+func (r *Registry) readParts(ctx context.Context, tx pgx.Tx, ids []string, keep bool) (map[string]parts, error) {
 	all, missing := r.parts.pick(ids)
 	if len(missing) > 0 {
 		rows, _ := tx.Query(ctx, `
@@ -136,7 +144,9 @@ func (r *Registry) readParts(ctx context.Context, tx pgx.Tx, ids []string) (map[
 			return nil, fmt.Errorf("reading pinned definitions: %w", err)
 		}
 	}
-	r.parts.keep(all)
+	if keep {
+		r.parts.keep(all)
+	}
 	return all, nil
 }
 

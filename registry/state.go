@@ -97,6 +97,10 @@ func cleanReason(reason string) (string, error) {
 	return reason, nil
 }
 
+func invalidReason() *problem.Error {
+	return problem.New(problem.Invalid, "invalid_reason", "Nothing was changed.")
+}
+
 func (s lockedServer) mayBecome(to State, version int64) error {
 	switch {
 	case s.Version != version:

@@ -60,20 +60,25 @@ func (r *Registry) CreateTeam(ctx context.Context, who identity.Principal, n New
 			Detail: map[string]any{"idp_groups": n.IDPGroups, "people": n.PersonIDs},
 		})
 	})
+	return team, teamProblem(err)
+}
+
+// teamProblem maps what the database refuses of a team.
+func teamProblem(err error) error {
 	switch postgres.Constraint(err) {
 	case "teams_name":
-		return Team{}, problem.New(problem.Conflict, "team_exists", "There is a team of this name already.").
+		return problem.New(problem.Conflict, "team_exists", "There is a team of this name already.").
 			Field("name", "There is a team of this name already.")
 	case "team_members_person_id_fkey", "team_members_pkey":
-		return Team{}, problem.New(problem.Invalid, "invalid_team", "A member is not known, or named twice.").
+		return problem.New(problem.Invalid, "invalid_team", "A member is not known, or named twice.").
 			Field("people", "Choose people who have signed in once.")
 	}
-	return team, err
+	return err
 }
 
 func (n *NewTeam) clean() error {
 	n.Name = strings.TrimSpace(n.Name)
-	invalid := problem.New(problem.Invalid, "invalid_team", "The team was not created. Nothing was changed.")
+	invalid := problem.New(problem.Invalid, "invalid_team", "The team was not saved. Nothing was changed.")
 	if message := checkLine(n.Name, 1, 100); message != "" {
 		invalid.Field("name", message)
 	}
@@ -82,6 +87,9 @@ func (n *NewTeam) clean() error {
 	}
 	if n.IDPGroups == nil {
 		n.IDPGroups = []string{}
+	}
+	if n.PersonIDs == nil {
+		n.PersonIDs = []string{}
 	}
 	slices.Sort(n.IDPGroups)
 	n.IDPGroups = slices.Compact(n.IDPGroups)
@@ -104,8 +112,11 @@ const selectTeams = `
 
 func teamTx(ctx context.Context, tx pgx.Tx, id string) (Team, error) {
 	rows, _ := tx.Query(ctx, selectTeams+`where m.id = @id`, pgx.StrictNamedArgs{"id": id})
-	return one(rows, pgx.RowToStructByName[Team], "reading team",
-		problem.New(problem.NotFound, "no_such_team", "There is no such team."))
+	return one(rows, pgx.RowToStructByName[Team], "reading team", noSuchTeam())
+}
+
+func noSuchTeam() *problem.Error {
+	return problem.New(problem.NotFound, "no_such_team", "There is no such team.")
 }
 
 // Teams gives all teams by name. It needs identity.ReadRegistry.

@@ -150,14 +150,17 @@ func (r *Registry) Tools(ctx context.Context, who identity.Principal, f ToolFilt
 	return page, r.attach(ctx, page.Items)
 }
 
+func noSuchTool() *problem.Error {
+	return problem.New(problem.NotFound, "no_such_tool", "There is no such tool.")
+}
+
 // Tool gives one tool. It needs identity.ReadRegistry. Problem: NotFound no_such_tool.
 func (r *Registry) Tool(ctx context.Context, who identity.Principal, id string) (Tool, error) {
 	if err := mayRead(who); err != nil {
 		return Tool{}, err
 	}
 	rows, _ := r.pool.Query(ctx, selectTools+`where t.id = @id`, pgx.StrictNamedArgs{"id": id})
-	tool, err := one(rows, pgx.RowToStructByName[Tool], "reading tool",
-		problem.New(problem.NotFound, "no_such_tool", "There is no such tool."))
+	tool, err := one(rows, pgx.RowToStructByName[Tool], "reading tool", noSuchTool())
 	if err != nil {
 		return Tool{}, err
 	}
