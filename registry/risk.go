@@ -124,7 +124,7 @@ func (r *Registry) ProposeRisk(ctx context.Context, who identity.Principal, defi
 		if err := c.mayPropose(); err != nil {
 			return err
 		}
-		id, err = proposeTx(ctx, tx, who, server, c, c.Risk, reason)
+		id, err = proposeRiskTx(ctx, tx, who, server, c, c.Risk, reason)
 		return err
 	})
 	if postgres.Constraint(err) == "risk_proposals_open" {
@@ -152,8 +152,8 @@ func (c candidate) mayPropose() error {
 	return nil
 }
 
-// proposeTx opens a proposal: from what the tool counts as, to what the candidate's pin says.
-func proposeTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, c candidate, from policy.Risk, reason string) (id string, err error) {
+// proposeRiskTx opens a proposal: from what the tool counts as, to what the candidate's pin says.
+func proposeRiskTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, c candidate, from policy.Risk, reason string) (id string, err error) {
 	err = tx.QueryRow(ctx, `
 		insert into risk_proposals (tool_id, definition_id, from_risk, to_risk, reason, proposed_by)
 		values (@tool, @definition, @from, @to, @reason, @by)
