@@ -1,12 +1,160 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Wording says how to put Changes into words. The zero value names everything, and teams by their ids.
+type Wording struct {
+	Teams map[string]string // names of teams by id
+	Most  int               // of each server name at most so many tools and count the rest; 0: name all
+}
+
+// ChangeKind says what sort of change a Sentence tells.
+type ChangeKind string
+
+// The kinds, in the order of the sentences.
+const (
+	ChangeAppear ChangeKind = "appear"
+	ChangeVanish ChangeKind = "vanish"
+	ChangeGain   ChangeKind = "gain"
+	ChangeLose   ChangeKind = "lose"
+	ChangeBegin  ChangeKind = "begin"
+	ChangeStop   ChangeKind = "stop"
+	ChangeRisk   ChangeKind = "risk"
+)
+
+// Sentence is one change in words. It is safe to print: of names that others chose it shows nothing that does not print.
+type Sentence struct {
+	Kind ChangeKind `json:"kind"`
+	Text string     `json:"text"`
+}
+
+// Words says the changes, one sentence for each, such as
+// "group support may call com.acme/orders: list_orders, refund_order".
+func (c Changes) Words(w Wording) []Sentence {
+	var all []Sentence
+	say := func(k ChangeKind, format string, args ...any) {
+		all = append(all, Sentence{k, fmt.Sprintf(format, args...)})
+	}
+	for _, s := range c.AppearServers {
+		say(ChangeAppear, "%s is new", visible(s))
+	}
+	for _, s := range c.VanishServers {
+		say(ChangeVanish, "%s is gone", visible(s))
+	}
+	if len(c.Appears) > 0 {
+		say(ChangeAppear, "new: %s", w.tools(c.Appears))
+	}
+	if len(c.Vanishes) > 0 {
+		say(ChangeVanish, "gone: %s", w.tools(c.Vanishes))
+	}
+	for _, a := range c.Gains {
+		say(ChangeGain, "%s may call %s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords())
+	}
+	for _, a := range c.Loses {
+		say(ChangeLose, "%s may no longer call %s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords())
+	}
+	for _, r := range c.Begins {
+		say(ChangeBegin, "%s: %s, calling %s", r.who(), r.Effect.Words(w), w.tools(r.Tools))
+	}
+	for _, r := range c.Stops {
+		say(ChangeStop, "%s: no longer %s, calling %s", r.who(), r.Effect.Words(w), w.tools(r.Tools))
+	}
+	for _, r := range c.Risks {
+		say(ChangeRisk, "%s is %s, was %s", w.tools([]ToolName{r.ToolName}), riskWords(r.To), riskWords(r.From))
+	}
+	return all
+}
+
+// Words says a subject for people to read: "group dev or ops, through agent cursor".
+func (s Subject) Words() string {
+	var parts []string
+	if s.Everyone {
+		parts = append(parts, "everyone")
+	}
+	add := func(noun string, names []string) {
+		if len(names) > 0 {
+			parts = append(parts, noun+" "+oneOf(names))
+		}
+	}
+	add("user", s.Users)
+	add("group", s.Groups)
+	add("agent", s.Agents)
+	add("model", s.Models)
+	if len(parts) == 0 {
+		return "nobody"
+	}
+	words := strings.Join(parts, " with ")
+	if s.AllowDeclared {
+		words += " (declared is enough)"
+	}
+	return words
+}
+
+// who is the subject without its exceptions.
+func (r Restraint) who() string {
+	if r.Except.isZero() {
+		return r.Subject.Words()
+	}
+	return r.Subject.Words() + ", except " + r.Except.Words()
+}
+
+// windowWords says when, "" for always.
+func (a Access) windowWords() string {
+	const form = "2006-01-02 15:04 UTC"
+	words := ""
+	if a.NotBefore != nil {
+		words += ", from " + a.NotBefore.UTC().Format(form)
+	}
+	if a.NotAfter != nil {
+		words += ", until " + a.NotAfter.UTC().Format(form)
+	}
+	return words
+}
+
+// Words says what the effect does, to follow whom it is about: "denied", "at most 10 calls a minute each".
+func (e Effect) Words(w Wording) string {
+	switch {
+	case e.Deny:
+		return "denied"
+	case e.MFA:
+		return "only with a second factor"
+	case e.RateLimit != nil:
+		return "at most " + e.RateLimit.Words() + " each"
+	case e.Approval != nil:
+		return "only with the approval of " + e.Approval.words(w)
+	}
+	return "nothing"
+}
+
+func (a Approval) words(w Wording) string {
+	var from []string
+	if a.OwningTeam {
+		from = append(from, "the owning team")
+	}
+	for _, id := range a.Teams {
+		name := id
+		if known := w.Teams[id]; known != "" {
+			name = known
+		}
+		from = append(from, "team "+visible(name))
+	}
+	people := "one person"
+	if a.Quorum > 1 {
+		people = strconv.Itoa(a.Quorum) + " people"
+	}
+	return people + " of " + strings.Join(from, " or ")
+}
 
 // Words says the limit for people to read: "10 calls a minute".
 func (l RateLimit) Words() string {
 	calls := "1 call"
 	if l.Calls != 1 {
-		calls = fmt.Sprintf("%d calls", l.Calls)
+		calls = strconv.Itoa(l.Calls) + " calls"
 	}
 	switch l.Seconds {
 	case 1:
@@ -20,3 +168,66 @@ func (l RateLimit) Words() string {
 	}
 	return fmt.Sprintf("%s in %d seconds", calls, l.Seconds)
 }
+
+func riskWords(r Risk) string { return strings.ReplaceAll(string(r), "_", "-") }
+
+// tools says sorted names, by server: "com.acme/orders: list_orders, prompt summarise; com.acme/mail: send".
+func (w Wording) tools(names []ToolName) string {
+	var words strings.Builder
+	for start := 0; start < len(names); {
+		end := start
+		for end < len(names) && names[end].Server == names[start].Server {
+			end++
+		}
+		if start > 0 {
+			words.WriteString("; ")
+		}
+		w.toolsOf(&words, names[start:end])
+		start = end
+	}
+	return words.String()
+}
+
+// toolsOf says names of one server.
+func (w Wording) toolsOf(words *strings.Builder, names []ToolName) {
+	words.WriteString(visible(names[0].Server) + ": ")
+	for i, n := range names {
+		if w.Most > 0 && i == w.Most {
+			fmt.Fprintf(words, " and %d more", len(names)-i)
+			return
+		}
+		if i > 0 {
+			words.WriteString(", ")
+		}
+		if n.Kind != KindTool {
+			words.WriteString(string(n.Kind) + " ")
+		}
+		words.WriteString(visible(n.Name))
+	}
+}
+
+func oneOf(names []string) string {
+	shown := make([]string, len(names))
+	for i, n := range names {
+		shown[i] = visible(n)
+	}
+	return strings.Join(shown, " or ")
+}
+
+// visible writes what does not print, or only seems to be a space, as an escape.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, hidden) {
+		return s
+	}
+	var out strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			out.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+func hidden(r rune) bool { return !unicode.IsPrint(r) }

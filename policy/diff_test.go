@@ -1,0 +1,113 @@
+package policy_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"countersign/policy"
+)
+
+// words returns what Diff says of the step from one source to another.
+func words(t *testing.T, before, after policy.Source) []string {
+	t.Helper()
+	a, _, err := policy.Compile(before, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _, err := policy.Compile(after, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := []string{}
+	for _, s := range policy.Diff(&a, &b).Words(policy.Wording{Teams: map[string]string{"t_legal": "Legal"}}) {
+		said = append(said, string(s.Kind)+": "+s.Text)
+	}
+	return said
+}
+
+func grantTo(id string, to policy.Subject, servers, names []string) policy.SourceGrant {
+	return policy.SourceGrant{Grant: policy.Grant{ID: id, Name: id, Subject: to}, Resource: policy.Resource{Servers: servers, Names: names}}
+}
+
+func guardrailOn(id string, on policy.Subject, e policy.Effect, names ...string) policy.SourceGuardrail {
+	return policy.SourceGuardrail{
+		Guardrail: policy.Guardrail{ID: id, Name: id, Subject: on, Effect: e}, Resource: policy.Resource{Servers: []string{"*"}, Names: names},
+	}
+}
+
+func TestDiffInWords(t *testing.T) {
+	t.Parallel()
+	shop := func() policy.Source {
+		return policy.Source{
+			Issuer: "https://countersign.example", Audience: "aud_1", Epoch: 1, Generation: 1, MaxStaleSeconds: 60,
+			Servers: []policy.Server{
+				storyServer{Team: "t_shop", Tools: map[string]policy.Risk{"list": policy.ReadOnly, "refund": policy.Write}}.server("a/shop"),
+				storyServer{Team: "t_mail", Tools: map[string]policy.Risk{"send": policy.Write}, Prompts: map[string]policy.Risk{"polite": policy.ReadOnly}}.server("a/mail"),
+			},
+			Grants: []policy.SourceGrant{grantTo("g1", policy.Subject{Users: []string{"ann"}}, []string{"a/shop"}, nil)},
+		}
+	}
+	later, until := noon.AddDate(0, 0, 1), noon.AddDate(0, 1, 0)
+	for _, c := range []struct {
+		what   string
+		change func(*policy.Source)
+		want   []string
+	}{
+		{"nothing", func(*policy.Source) {}, nil},
+		{"ids, names and order", func(s *policy.Source) { s.Grants[0].ID, s.Grants[0].Name = "g9", "renamed" }, nil},
+		{"a grant", func(s *policy.Source) {
+			s.Grants = append(s.Grants, grantTo("g2", policy.Subject{Groups: []string{"support"}}, []string{"*"}, nil))
+		}, []string{"gain: group support may call a/mail: send; a/shop: list, refund"}},
+		{"one server less", func(s *policy.Source) { s.Grants[0].Resource.Names = []string{"list"} }, []string{"lose: user ann may no longer call a/shop: refund"}},
+		{"a window", func(s *policy.Source) { s.Grants[0].NotBefore, s.Grants[0].NotAfter = &later, &until }, []string{
+			"lose: user ann may no longer call a/shop: list, refund, until 2026-11-03 12:00 UTC",
+			"lose: user ann may no longer call a/shop: list, refund, from 2026-12-02 12:00 UTC",
+		}},
+		{"another window", func(s *policy.Source) {
+			s.Grants[0].NotBefore = &until
+			more := grantTo("g2", policy.Subject{Groups: []string{"a", "b"}}, []string{"a/shop"}, nil)
+			more.NotAfter = &until
+			s.Grants = append(s.Grants, more)
+		}, []string{
+			"gain: group a or b may call a/shop: list, refund, until 2026-12-02 12:00 UTC",
+			"lose: user ann may no longer call a/shop: list, refund, until 2026-12-02 12:00 UTC",
+		}},
+		{"a wider pattern", func(s *policy.Source) { s.Grants[0].Subject.Users = []string{"a*"} }, []string{"gain: user a* may call a/shop: list, refund"}},
+		{"a narrower one", func(s *policy.Source) { s.Grants[0].Subject.Users = []string{idp + "|ann"} }, []string{"lose: user ann may no longer call a/shop: list, refund"}},
+		{"a grant with a window", func(s *policy.Source) {
+			g := grantTo("g2", policy.Subject{Agents: []string{"c*"}, Models: []string{"m"}, AllowDeclared: true}, []string{"a/mail"}, nil)
+			g.NotBefore, g.NotAfter, g.Resource.Kinds = &later, &until, []policy.Kind{policy.KindPrompt}
+			s.Grants = append(s.Grants, g)
+		}, []string{"gain: agent c* with model m (declared is enough) may call a/mail: prompt polite, from 2026-11-03 12:00 UTC, until 2026-12-02 12:00 UTC"}},
+		{"one user more", func(s *policy.Source) { s.Grants[0].Subject.Users = []string{"ben", "ann"} }, []string{"gain: user ben may call a/shop: list, refund"}},
+		{"a held tool", func(s *policy.Source) { s.Servers[0].Tools[0].Held, s.Servers[0].Tools[1].Held = true, true }, []string{"lose: user ann may no longer call a/shop: list, refund"}},
+		{"a suspended server", func(s *policy.Source) { s.Servers[0].State = policy.Suspended }, []string{"lose: user ann may no longer call a/shop: list, refund"}},
+		{"a server goes", func(s *policy.Source) { s.Servers = s.Servers[1:] }, []string{
+			"vanish: a/shop is gone", "vanish: gone: a/shop: list, refund", "lose: user ann may no longer call a/shop: list, refund",
+		}},
+		{"guardrails", func(s *policy.Source) {
+			approval := guardrailOn("r1", policy.Subject{Everyone: true}, policy.Effect{Approval: &policy.Approval{Quorum: 2, OwningTeam: true, Teams: []string{"t_legal", "t_x"}}}, "refund")
+			approval.Except = policy.Subject{Groups: []string{"ops"}}
+			s.Guardrails = append(s.Guardrails, approval,
+				guardrailOn("r2", policy.Subject{Agents: []string{"night-\u202e*"}}, policy.Effect{Deny: true}, "send"),
+				guardrailOn("r3", policy.Subject{Everyone: true}, policy.Effect{MFA: true}, "send"),
+				guardrailOn("r4", policy.Subject{Everyone: true}, policy.Effect{RateLimit: &policy.RateLimit{Calls: 10, Seconds: 60}}, "list"))
+		}, []string{
+			`begin: agent night-\u202e*: denied, calling a/mail: send`,
+			"begin: everyone: only with a second factor, calling a/mail: send",
+			"begin: everyone: at most 10 calls a minute each, calling a/shop: list",
+			"begin: everyone, except group ops: only with the approval of 2 people of the owning team or team Legal or team t_x, calling a/shop: refund",
+		}},
+	} {
+		after := shop()
+		c.change(&after)
+		want := c.want
+		if want == nil {
+			want = []string{}
+		}
+		if diff := cmp.Diff(want, words(t, shop(), after), equateEmpty); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.what, diff)
+		}
+	}
+}

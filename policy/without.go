@@ -1,0 +1,151 @@
+package policy
+
+import (
+	"reflect"
+	"slices"
+	"time"
+)
+
+// What is left of one rule's saying beside another is judged by the patterns alone, and errs to leaving too much. A
+// pattern matches whatever another does if it matches its text: where that has a *, a * of the first takes it.
+
+// without returns what a gives that b does not, in parts; changed is false if that is all of a.
+func (a Access) without(b Access) (rest []Access, changed bool) {
+	if a.Subject.AllowDeclared && !b.Subject.AllowDeclared && len(b.Subject.Models) > 0 {
+		return nil, false // those that only declare their model are not told apart
+	}
+	shared, own, ok := a.Subject.split(b.Subject)
+	if !ok || apart(a, b) {
+		return nil, false
+	}
+	if !own.isZero() {
+		rest = append(rest, Access{Subject: own, NotBefore: a.NotBefore, NotAfter: a.NotAfter})
+	}
+	if b.NotBefore != nil && (a.NotBefore == nil || a.NotBefore.Before(*b.NotBefore)) {
+		rest = append(rest, Access{Subject: shared, NotBefore: a.NotBefore, NotAfter: b.NotBefore})
+	}
+	if b.NotAfter != nil && (a.NotAfter == nil || b.NotAfter.Before(*a.NotAfter)) {
+		rest = append(rest, Access{Subject: shared, NotBefore: b.NotAfter, NotAfter: a.NotAfter})
+	}
+	return rest, true
+}
+
+// apart reports whether one of two windows ends before the other begins.
+func apart(a, b Access) bool {
+	ends := func(until, from *time.Time) bool { return until != nil && from != nil && !from.Before(*until) }
+	return ends(a.NotAfter, b.NotBefore) || ends(b.NotAfter, a.NotBefore)
+}
+
+// without returns what a does that b does not. Only equal effects are compared, and b may except nobody whom a does not.
+func (a Restraint) without(b Restraint) (rest []Restraint, changed bool) {
+	if !reflect.DeepEqual(a.Effect, b.Effect) {
+		return nil, false
+	}
+	if !b.Except.isZero() {
+		more, known := Access{Subject: b.Except}.without(Access{Subject: a.Except})
+		if !known || len(more) > 0 {
+			return nil, false
+		}
+	}
+	_, own, ok := a.Subject.split(b.Subject)
+	if !ok {
+		return nil, false
+	}
+	if !own.isZero() {
+		rest = append(rest, Restraint{Subject: own, Except: a.Except, Effect: a.Effect})
+	}
+	return rest, true
+}
+
+// split parts s into those whom by matches as well, whatever they do not tell, and the others, whom it matches or not.
+// Together they are s. It is not ok if nobody is known to be in the first part. Who vouches for a model is left aside.
+func (s Subject) split(by Subject) (shared, own Subject, ok bool) {
+	switch {
+	case by.Everyone:
+		return s, Subject{}, true
+	case s.Everyone || by.isZero():
+		return Subject{}, s, false
+	}
+	shared, own = s, s
+	partly := false
+	for _, kind := range []struct {
+		mine, theirs *[]string
+		in, out      *[]string
+		matches      func(wide, narrow string) bool
+	}{
+		{&s.Users, &by.Users, &shared.Users, &own.Users, matchesUser},
+		{&s.Groups, &by.Groups, &shared.Groups, &own.Groups, Glob},
+		{&s.Agents, &by.Agents, &shared.Agents, &own.Agents, Glob},
+		{&s.Models, &by.Models, &shared.Models, &own.Models, Glob},
+	} {
+		if len(*kind.theirs) == 0 {
+			continue
+		}
+		in, out := partition(*kind.mine, func(narrow string) bool {
+			return slices.ContainsFunc(*kind.theirs, func(wide string) bool { return kind.matches(wide, narrow) })
+		})
+		switch {
+		case len(in) == 0 || len(out) > 0 && partly: // parts of two kinds cannot be said as one subject
+			return Subject{}, s, false
+		case len(out) > 0:
+			partly = true
+			*kind.in, *kind.out = in, out
+		}
+	}
+	if !partly {
+		own = Subject{}
+	}
+	return shared, own, true
+}
+
+// partition returns what is in and what is not, in order.
+func partition(list []string, is func(string) bool) (in, out []string) {
+	for _, x := range list {
+		if is(x) {
+			in = append(in, x)
+		} else {
+			out = append(out, x)
+		}
+	}
+	return in, out
+}
+
+// matchesUser is Glob for patterns of users.
+func matchesUser(wide, narrow string) bool {
+	issuer, subject, qualified := splitUser(wide)
+	otherIssuer, otherSubject, otherQualified := splitUser(narrow)
+	if qualified && (!otherQualified || !Glob(issuer, otherIssuer)) {
+		return false
+	}
+	return Glob(subject, otherSubject)
+}
+
+// canonical returns s with its lists sorted, each pattern once.
+func (s Subject) canonical() Subject {
+	s.Users, s.Groups, s.Agents, s.Models = sortedSet(s.Users), sortedSet(s.Groups), sortedSet(s.Agents), sortedSet(s.Models)
+	return s
+}
+
+// canonical returns e with what is left out for what means the same.
+func (e Effect) canonical() Effect {
+	if e.Approval == nil {
+		return e
+	}
+	a := *e.Approval
+	a.Teams = sortedSet(a.Teams)
+	if a.DenyQuorum == 1 {
+		a.DenyQuorum = 0
+	}
+	if a.PendingSeconds == DefaultPendingSeconds {
+		a.PendingSeconds = 0
+	}
+	e.Approval = &a
+	return e
+}
+
+func sortedSet(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(list)))
+}
