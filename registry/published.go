@@ -38,8 +38,7 @@ type PublishedFilter struct {
 	Version string     // "latest", or one version
 	Since   *time.Time // changed at that time or later
 	Retired bool       // also those of retired servers
-	Newest  bool       // newest first, not by name and version
-	After   string     // cursor: Page.Next of the page before; not with Newest
+	After   string     // cursor: Page.Next of the page before
 	Limit   int        // 1 to 100, default 30
 }
 
@@ -78,18 +77,14 @@ func (r *Registry) Published(ctx context.Context, who identity.Principal, f Publ
 		return Page[Published]{}, err
 	}
 	limit := limitOf(f.Limit, 30, 100)
-	order := `order by lower(p.name), p.version`
-	if f.Newest {
-		order = `order by p.published_at desc, p.id desc`
-	}
 	rows, _ := r.pool.Query(ctx, selectPublished+`
-		where (@name = '' or lower(p.name) = lower(@name))
+		where (@name = '' or p.name = @name)
 		  and (@search = '' or p.name ilike @search)
 		  and (@version = '' or p.version = @version or @version = 'latest' and p.latest)
 		  and (@since::timestamptz is null or p.updated_at >= @since)
 		  and (@retired or p.state <> 'retired')
 		  and (@after = '' or (lower(p.name), p.version) > (@after, @after_version))
-		`+order+`
+		order by lower(p.name), p.version
 		limit @limit`,
 		pgx.StrictNamedArgs{
 			"name": f.Name, "search": contains(f.Search), "version": f.Version, "since": f.Since, "retired": f.Retired,
@@ -131,6 +126,29 @@ func (r *Registry) PublishedVersion(ctx context.Context, who identity.Principal,
 		return Published{}, noSuchServer()
 	}
 	return page.Items[0], nil
+}
+
+// mostVersions bounds the one list that has no pages.
+const mostVersions = 1000
+
+// PublishedVersions gives all versions of a server, newest first, and no more than 1,000. It needs
+// identity.ReadRegistry. Problem: NotFound no_such_server.
+func (r *Registry) PublishedVersions(ctx context.Context, who identity.Principal, name string, retired bool) ([]Published, error) {
+	if err := mayRead(who); err != nil {
+		return nil, err
+	}
+	rows, _ := r.pool.Query(ctx, selectPublished+`
+		where p.name = @name and (@retired or p.state <> 'retired')
+		order by p.published_at desc, p.id desc
+		limit @limit`, pgx.StrictNamedArgs{"name": name, "retired": retired, "limit": mostVersions})
+	found, err := pgx.CollectRows(rows, readPublished)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("listing versions: %w", err)
+	case len(found) == 0:
+		return nil, noSuchServer()
+	}
+	return found, nil
 }
 
 func readPublished(row pgx.CollectableRow) (Published, error) {

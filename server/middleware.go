@@ -118,6 +118,8 @@ func (s *Server) onError(err error, c echo.Context) {
 	switch {
 	case isMachinePath(c.Request().URL.Path):
 		writeErr = writeProblem(c, p)
+	case isCatalogPath(c.Request().URL.Path):
+		writeErr = writeCatalogError(c, p)
 	case p.Kind == problem.Unauthenticated:
 		writeErr = s.toSignIn(c)
 	default:

@@ -26,7 +26,7 @@ const (
 
 // routes is the whole address space: who may reach what. A person's routes also check the form token on POST.
 func (s *Server) routes() []route {
-	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.gatewayRoutes())
+	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.gatewayRoutes(), s.catalogRoutes())
 }
 
 func (s *Server) commonRoutes() []route {
@@ -114,7 +114,7 @@ func (s *Server) newEcho() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.onError
 	e.IPExtractor = s.addressOf()
-	e.Use(withRequestID, s.withLog, s.withHeaders, s.withRecover)
+	e.Use(withRequestID, s.withLog, s.withHeaders, withCatalogHeaders, s.withRecover)
 	for _, r := range s.routes() {
 		e.Add(r.method, r.path, s.guard(r.access, r.handler))
 	}

@@ -27,11 +27,11 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 		if r.access.public && r.access.action != "" {
 			t.Errorf("%s %s is public and asks for %s", r.method, r.path, r.access.action)
 		}
-		if r.access.bearer != strings.HasPrefix(r.path, "/v1/") && r.path != "/v1/keys" {
+		if !r.access.public && r.access.bearer != (strings.HasPrefix(r.path, "/v1/") || strings.HasPrefix(r.path, catalogPrefix)) {
 			t.Errorf("%s %s: a token is for /v1, a cookie for the rest", r.method, r.path)
 		}
-		if r.access.bearer && r.access.action != identity.Enforce {
-			t.Errorf("%s %s is for gateways and asks for %q", r.method, r.path, r.access.action)
+		if r.access.bearer && r.access.action == "" {
+			t.Errorf("%s %s takes a token and asks for no action", r.method, r.path)
 		}
 	}
 	for _, r := range s.newEcho().Routes() {
@@ -87,11 +87,11 @@ func personas(t *testing.T, w *world) []persona {
 }
 
 // automation is the token of an API client that is no gateway.
-func automation(t *testing.T, w *world) string {
+func automation(t *testing.T, w *world, roles ...identity.Role) string {
 	t.Helper()
 	var created auth.Issued
 	must(t, postgres.InTx(t.Context(), w.pool, func(tx pgx.Tx) (err error) {
-		created, err = w.auth.CreateClientTx(t.Context(), tx, installer, auth.NewClient{Name: "robot", Kind: auth.AutomationClient})
+		created, err = w.auth.CreateClientTx(t.Context(), tx, installer, auth.NewClient{Name: "robot", Kind: auth.AutomationClient, Roles: roles})
 		return err
 	}))
 	must(t, w.auth.Refresh(t.Context()))
@@ -109,7 +109,7 @@ func class(a answer) string {
 		return "401"
 	case a.status == http.StatusForbidden && strings.Contains(a.body, "This form is no longer valid"):
 		return "allowed, but no form token"
-	case a.status == http.StatusForbidden && strings.Contains(a.body, "gateway_revoked"):
+	case a.status == http.StatusForbidden && (strings.Contains(a.body, "gateway_revoked") || strings.Contains(a.body, "This gateway was revoked")):
 		return "revoked"
 	case a.status == http.StatusForbidden:
 		return "403"
@@ -196,6 +196,8 @@ func TestGETChangesNothing(t *testing.T) {
 	g := w.enrol("edge", "*")
 	h := w.hold(g)
 	ada := w.signIn("ada")
+	robot := w.anonymous()
+	robot.bearer = automation(t, w, identity.Viewer)
 	before := w.traces()
 	for _, r := range w.routes() {
 		path := strings.NewReplacer(":job", h.discovery, ":id", h.id(r.path), ":digest", h.call.Definition.String(), "*", "app.css").Replace(r.path)
@@ -209,6 +211,10 @@ func TestGETChangesNothing(t *testing.T) {
 			}
 			if a.status == http.StatusMethodNotAllowed && a.header.Get("Allow") == "" {
 				t.Errorf("GET %s: 405 without Allow", r.path)
+			}
+		case r.access.bearer && r.access.action != identity.Enforce:
+			if a := robot.get(path); a.status != http.StatusOK && a.status != http.StatusNotFound {
+				t.Errorf("GET %s: %s", path, a.shown())
 			}
 		case r.access.bearer:
 			if a := g.get(path); a.status != http.StatusOK && !strings.Contains(a.body, "policy_compiling") {

@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -53,6 +54,8 @@ type Config struct {
 	CallerIssuers  []string       // identity providers of agents' callers, besides OIDCIssuer
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; none: the connection's own address counts
 
+	PublicRegistry string // the part of the path at which anybody may read the registry API: a secret; "": nobody may
+
 	MaxStaleSeconds int              // 0: delivery.DefaultMaxStaleSeconds
 	Sample          *Sample          // offered with one click; nil outside countersign up
 	Relaxed         bool             // tests only: the database may run with fsync off
@@ -80,8 +83,13 @@ func (c Config) validate() error {
 	if c.Key == nil {
 		return errors.New("a key file is needed")
 	}
+	if c.PublicRegistry != "" && !publicRegistryForm.MatchString(c.PublicRegistry) {
+		return errors.New("the public registry's secret needs 32 to 200 letters, digits, hyphens and underscores that nobody can guess")
+	}
 	return nil
 }
+
+var publicRegistryForm = regexp.MustCompile(`^[A-Za-z0-9_-]{32,200}$`)
 
 func (c Config) withDefaults() Config {
 	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")

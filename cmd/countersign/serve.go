@@ -26,6 +26,7 @@ type serveCmd struct {
 	RoleGroups       map[string]string `name:"role" env:"COUNTERSIGN_ROLES" help:"Role to groups, as admin=platform-admins,admins;auditor=audit. Roles: viewer, auditor, approver, owner, admin."`
 	CallerIssuers    []string          `name:"caller-issuer" env:"COUNTERSIGN_CALLER_ISSUERS" help:"Identity providers whose tokens prove who calls a tool, besides --oidc-issuer."`
 	TrustedProxies   []string          `name:"trusted-proxy" env:"COUNTERSIGN_TRUSTED_PROXIES" help:"Networks of the balancers in front, as 10.0.0.0/8: their X-Forwarded-For is believed."`
+	PublicRegistry   string            `name:"public-registry" env:"COUNTERSIGN_PUBLIC_REGISTRY" help:"Let anybody read the MCP registry API at /registry/ and this: 32 or more letters, digits, - and _ that nobody can guess."`
 	MaxStale         int               `name:"max-stale-seconds" env:"COUNTERSIGN_MAX_STALE_SECONDS" default:"300" help:"How long a gateway that cannot reach us keeps enforcing what it holds."`
 }
 
@@ -50,7 +51,7 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 	srv, err := server.New(ctx, server.Config{
 		DatabaseURL: cmd.DatabaseURL, PublicURL: cmd.PublicURL, Key: key,
 		OIDCIssuer: cmd.OIDCIssuer, OIDCClientID: cmd.OIDCClientID, OIDCClientSecret: secret,
-		RoleGroups: roles, CallerIssuers: cmd.CallerIssuers, TrustedProxies: proxies, MaxStaleSeconds: cmd.MaxStale, Log: c.log,
+		RoleGroups: roles, CallerIssuers: cmd.CallerIssuers, TrustedProxies: proxies, MaxStaleSeconds: cmd.MaxStale, PublicRegistry: cmd.PublicRegistry, Log: c.log,
 	})
 	if err != nil {
 		return err

@@ -26,12 +26,13 @@ import (
 )
 
 type upCmd struct {
-	Data          string `default:"./data" type:"path" env:"COUNTERSIGN_DATA" help:"Folder for the database, keys and gateway state; it survives restarts."`
-	Listen        string `env:"COUNTERSIGN_LISTEN" default:"127.0.0.1:8080" help:"Console and control plane; loopback only."`
-	GatewayListen string `name:"gateway-listen" env:"COUNTERSIGN_GATEWAY_LISTEN" default:"127.0.0.1:8081" help:"Gateway; loopback only."`
-	IDPListen     string `name:"idp-listen" env:"COUNTERSIGN_IDP_LISTEN" default:"127.0.0.1:8082" help:"Demo identity provider; loopback only."`
-	SampleListen  string `name:"sample-listen" env:"COUNTERSIGN_SAMPLE_LISTEN" default:"127.0.0.1:8083" help:"Sample MCP server; loopback only."`
-	Commands      string `name:"commands" env:"COUNTERSIGN_COMMANDS" type:"existingfile" help:"YAML file with the stdio servers that the gateway may start."`
+	Data           string `default:"./data" type:"path" env:"COUNTERSIGN_DATA" help:"Folder for the database, keys and gateway state; it survives restarts."`
+	Listen         string `env:"COUNTERSIGN_LISTEN" default:"127.0.0.1:8080" help:"Console and control plane; loopback only."`
+	GatewayListen  string `name:"gateway-listen" env:"COUNTERSIGN_GATEWAY_LISTEN" default:"127.0.0.1:8081" help:"Gateway; loopback only."`
+	IDPListen      string `name:"idp-listen" env:"COUNTERSIGN_IDP_LISTEN" default:"127.0.0.1:8082" help:"Demo identity provider; loopback only."`
+	SampleListen   string `name:"sample-listen" env:"COUNTERSIGN_SAMPLE_LISTEN" default:"127.0.0.1:8083" help:"Sample MCP server; loopback only."`
+	PublicRegistry string `name:"public-registry" env:"COUNTERSIGN_PUBLIC_REGISTRY" help:"Let anybody read the MCP registry API at /registry/ and this: 32 or more letters, digits, - and _ that nobody can guess."`
+	Commands       string `name:"commands" env:"COUNTERSIGN_COMMANDS" type:"existingfile" help:"YAML file with the stdio servers that the gateway may start."`
 }
 
 // installation is a running up: everything on loopback, everything stopped by the end of one context.
@@ -215,7 +216,7 @@ func (in *installation) startControlPlane(ctx context.Context, g *errgroup.Group
 	in.control, err = server.New(ctx, server.Config{
 		DatabaseURL: in.database.DSN(postgres.RuntimeRole), PublicURL: origin(in.listeners.console), Key: key,
 		OIDCIssuer: origin(in.listeners.idp), OIDCClientID: consoleClient,
-		RoleGroups: demoRoles, MaxStaleSeconds: 300,
+		RoleGroups: demoRoles, MaxStaleSeconds: 300, PublicRegistry: in.cmd.PublicRegistry,
 		Sample: &server.Sample{
 			Name: "com.example/orders", Title: "Sample orders", URL: origin(in.listeners.sample) + "/mcp",
 			Description: "The sample MCP server that runs beside this console: lists, changes and deletes invented orders.",
