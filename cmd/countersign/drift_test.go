@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +21,16 @@ func (f *fleet) enrol(t *testing.T, ada *desk, name string) *fleet {
 	behind.installed = &installed{data: t.TempDir(), console: f.console}
 	behind.startGateway(t, clientID, secret, listener)
 	return &behind
+}
+
+// twoGateways makes a team and enrols two gateways.
+func (f *fleet) twoGateways(t *testing.T, ada *desk) []*fleet {
+	t.Helper()
+	ada.open("/teams")
+	ada.Fill("#name", "Commerce")
+	ada.Fill("#groups", "commerce")
+	ada.Press("#create-team")
+	return []*fleet{f.enrol(t, ada, "edge-1"), f.enrol(t, ada, "edge-2")}
 }
 
 const readOnly = `"annotations":{"readOnlyHint":true}`
@@ -77,25 +86,21 @@ func TestDriftThroughTwoGatewaysAndThreePasses(t *testing.T) {
 	slices.Reverse(then)
 	f := startFleet(t)
 	ada := signIn(t, f.console, "ada")
-	ada.open("/teams")
-	ada.Fill("#name", "Commerce")
-	ada.Fill("#groups", "commerce")
-	ada.Press("#create-team")
-	gateways := []*fleet{f.enrol(t, ada, "edge-1"), f.enrol(t, ada, "edge-2")}
+	gateways := f.twoGateways(t, ada)
 	ada.grant(t, "Tomas looks", "tomas", shifty, "")
 	server := startShifter(t, pinned...)
 	ada.register(t, shifty, server.url)
 	ada.pinAll(t)
 	page := strings.TrimPrefix(ada.Location(), f.console)
 	for _, g := range gateways {
-		g.callable(t, all)
+		g.callable(t, shifty, all)
 	}
 
 	for pass, offer := range [][]string{then, then, then, pinned} {
 		server.offers(offer...)
 		ada.look(t, page)
 		for _, g := range gateways {
-			g.callable(t, free)
+			g.callable(t, shifty, free)
 			for _, tool := range held {
 				before := server.runs(tool)
 				code, out := g.call(t, "tomas", shifty, tool, `{}`)
@@ -110,31 +115,33 @@ func TestDriftThroughTwoGatewaysAndThreePasses(t *testing.T) {
 	}
 }
 
-// callable waits until these tools and no others are listed, and calls each.
-func (in *installed) callable(t *testing.T, tools []string) {
+// callable waits until these tools of a server and no others are listed, and calls each.
+func (in *installed) callable(t *testing.T, server string, tools []string) {
 	t.Helper()
-	want := slices.Sorted(slices.Values(tools))
-	eventually(t, fmt.Sprintf("%v are listed", want), func() bool {
-		code, out := run(t, "tools", shifty, "--as", "tomas", "--data", in.data, "--json")
-		if code != exitDone {
-			return false // not known yet at this gateway
-		}
-		var answer struct {
-			Tools []struct{ Name string } `json:"tools"`
-		}
-		_ = json.Unmarshal([]byte(out), &answer)
-		var names []string
-		for _, tool := range answer.Tools {
-			names = append(names, tool.Name)
-		}
-		slices.Sort(names)
-		return slices.Equal(names, want)
-	})
+	in.lists(t, server, tools)
 	for _, tool := range tools {
-		if code, out := in.call(t, "tomas", shifty, tool, `{}`); code != exitDone {
+		if code, out := in.call(t, "tomas", server, tool, `{}`); code != exitDone {
 			t.Fatalf("%s: exit %d\n%s", tool, code, out)
 		}
 	}
+}
+
+// lists waits until these tools of a server and no others are listed.
+func (in *installed) lists(t *testing.T, server string, tools []string) {
+	t.Helper()
+	want := slices.Sorted(slices.Values(tools))
+	eventually(t, fmt.Sprintf("%s offers %v", server, want), func() bool {
+		return slices.Equal(slices.Sorted(slices.Values(in.offered(t, server))), want)
+	})
+}
+
+// offered is what Tomas is shown of a server; nothing while his gateway does not know it.
+func (in *installed) offered(t *testing.T, server string) (names []string) {
+	t.Helper()
+	if code, out := run(t, "tools", server, "--as", "tomas", "--data", in.data, "--json"); code == exitDone {
+		names = namesIn(t, out)
+	}
+	return names
 }
 
 // look has a gateway look at the server again and waits for the end of it.

@@ -153,6 +153,12 @@ func (in *installed) toolNames(t *testing.T, as, server string) []string {
 	if code != exitDone {
 		t.Fatalf("tools: exit %d\n%s", code, out)
 	}
+	return namesIn(t, out)
+}
+
+// namesIn reads the names in what countersign tools --json printed.
+func namesIn(t *testing.T, out string) []string {
+	t.Helper()
 	var answer struct {
 		Tools []struct{ Name string } `json:"tools"`
 	}

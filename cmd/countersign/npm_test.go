@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/internal/browsertest"
 	"countersign/internal/pgtest"
 )
 
@@ -157,5 +158,61 @@ func TestForeignServersAndClient(t *testing.T) {
 	}
 	if code, out := in.inspector(t, "audra", "org.example/files", "--method", "tools/list"); code != 0 || strings.Contains(out, "read_text_file") {
 		t.Fatalf("somebody without a grant sees tools: exit %d\n%s", code, out)
+	}
+}
+
+// foreign are the MCP servers that we did not write: how each is started, what it offers, and a call that changes
+// nothing.
+func foreign(t *testing.T, files string) []foreignServer {
+	t.Helper()
+	return []foreignServer{
+		{"filesystem", []string{files}, 14, "list_allowed_directories", `{}`, files},
+		{"memory", nil, 9, "read_graph", `{}`, "entities"},
+		{"everything", []string{"stdio"}, 13, "get-sum", `{"a":20,"b":22}`, "42"},
+		{"sequential-thinking", nil, 1, "sequentialthinking", `{"thought":"One.","nextThoughtNeeded":false,"thoughtNumber":1,"totalThoughts":1}`, "totalThoughts"},
+	}
+}
+
+type foreignServer struct {
+	name  string
+	args  []string
+	tools int
+	call  string
+	with  string
+	says  string
+}
+
+// TestForeignServersThroughTwoGateways looks at four servers that we did not write three times, through two gateways
+// that each start their own: what they offer means the same every time, so nothing is held, and everything answers.
+func TestForeignServersThroughTwoGateways(t *testing.T) {
+	f := startFleet(t)
+	servers := foreign(t, pgtest.TempDir(t))
+	f.commands = "commands:\n"
+	for _, s := range servers {
+		argv, err := json.Marshal(append([]string{node(t), module(t, "@modelcontextprotocol", "server-"+s.name, "dist", "index.js")}, s.args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.commands += fmt.Sprintf("  %s:\n    argv: %s\n", s.name, argv)
+	}
+	ada := signIn(t, f.console, "ada")
+	gateways := f.twoGateways(t, ada)
+	ada.grant(t, "Tomas uses what others wrote", "tomas", "org.example/*", "")
+	for _, s := range servers {
+		ada.registerCommand(t, "org.example/"+s.name, s.name)
+		page := strings.TrimPrefix(ada.Location(), f.console)
+		for range 2 {
+			ada.look(t, page)
+		}
+		ada.open(page)
+		if browsertest.Eval[bool](ada.Browser, `!!document.querySelector("#review")`) {
+			t.Errorf("%s: there is something to review after three looks", s.name)
+		}
+		for _, g := range gateways {
+			eventually(t, s.name+" is listed whole", func() bool { return len(g.offered(t, "org.example/"+s.name)) == s.tools })
+			if code, out := g.call(t, "tomas", "org.example/"+s.name, s.call, s.with); code != exitDone || !strings.Contains(out, s.says) {
+				t.Errorf("%s: exit %d\n%s", s.call, code, out)
+			}
+		}
 	}
 }

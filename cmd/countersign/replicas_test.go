@@ -30,6 +30,7 @@ type fleet struct {
 	replicas []*replica
 	orders   *orders.Server
 	sample   string
+	commands string // of each gateway's configuration: the stdio servers that it may start
 }
 
 type replica struct {
@@ -120,7 +121,7 @@ allow_private_upstreams: true
 issuers:
   - issuer: %s
     algorithms: [EdDSA]
-`, f.console, clientID, secretFile, address, address, filepath.Join(dir, "state"), f.idp.Issuer)
+%s`, f.console, clientID, secretFile, address, address, filepath.Join(dir, "state"), f.idp.Issuer, f.commands)
 	path := filepath.Join(dir, "gateway.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
