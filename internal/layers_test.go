@@ -32,6 +32,7 @@ var layers = map[string]int{
 	"internal/devidp":            1,
 	"internal/orders":            1,
 	"client":                     2,
+	"desired":                    2,
 	"audit":                      2,
 	"internal/pgtest":            2,
 	"internal/devidp/devidptest": 2,
@@ -62,6 +63,7 @@ const (
 	cel        = "cel.dev/cel-go"
 	oldCEL     = "github.com/google/cel-go"
 	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
+	goyaml     = "github.com/goccy/go-yaml"
 )
 
 // knows lists all that a package may import beside the standard library. A package without an entry is
@@ -75,6 +77,7 @@ var knows = map[string][]string{
 	"canonical":            {jcs},
 	"policy":               {module + "/canonical", cel, oldCEL, jsonschema, jose},
 	"internal/schemadiff":  {module + "/canonical"},
+	"desired":              {module + "/policy", goyaml},
 	"internal/devidp":      {jose},
 	"internal/orders":      {mcp},
 	"web":                  {templ, module + "/identity"},
@@ -88,7 +91,7 @@ var confined = map[string][]string{
 
 // without lists packages that must not link a module, not even through another package.
 var without = map[string][]string{
-	pgx: {"canonical", "policy", "client", "gateway", "web"},
+	pgx: {"canonical", "policy", "client", "desired", "gateway", "web"},
 }
 
 // goPackage is what this test reads of "go list -json".

@@ -1,0 +1,130 @@
+package desired
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Rate is a number of calls in a time. Its text is "10/min", or "10/90s" where the time has no name.
+type Rate struct {
+	Calls   int
+	Seconds int
+}
+
+// units are the times with a name. The first name of each is the one that is written.
+var units = []struct {
+	seconds int
+	names   []string
+}{
+	{1, []string{"s", "sec", "second"}},
+	{60, []string{"min", "m", "minute"}},
+	{3600, []string{"h", "hour"}},
+	{86400, []string{"day", "d"}},
+}
+
+// String is the text of r.
+func (r Rate) String() string {
+	for _, u := range units {
+		if r.Seconds == u.seconds {
+			return fmt.Sprintf("%d/%s", r.Calls, u.names[0])
+		}
+	}
+	return fmt.Sprintf("%d/%ds", r.Calls, r.Seconds)
+}
+
+var errRate = errors.New("expected calls in a time, as 10/min, 3/s, 100/h, 500/day or 10/90s")
+
+// ParseRate reads the text of a rate.
+func ParseRate(text string) (Rate, error) {
+	calls, per, found := strings.Cut(text, "/")
+	n, ok := count(calls)
+	seconds, known := secondsIn(per)
+	if !found || !ok || !known {
+		return Rate{}, errRate
+	}
+	return Rate{n, seconds}, nil
+}
+
+func secondsIn(per string) (int, bool) {
+	for _, u := range units {
+		for _, name := range u.names {
+			if per == name {
+				return u.seconds, true
+			}
+		}
+	}
+	digits, isSeconds := strings.CutSuffix(per, "s")
+	n, ok := count(digits)
+	return n, ok && isSeconds
+}
+
+// count reads a whole number above zero, in the one way to write it.
+func count(digits string) (int, bool) {
+	n, err := strconv.Atoi(digits)
+	return n, err == nil && n > 0 && n <= 1e9 && strconv.Itoa(n) == digits
+}
+
+// MarshalText writes r.
+func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads r.
+func (r *Rate) UnmarshalText(text []byte) (err error) {
+	*r, err = ParseRate(string(text))
+	return err
+}
+
+// Span is a time to wait, in whole seconds. Its text is "90s", "15m", "2h" or "7d".
+type Span int
+
+var errSpan = errors.New("expected a time, as 90s, 15m, 2h or 7d")
+
+var spans = []struct {
+	seconds int
+	suffix  string
+}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}}
+
+// String is the text of s in the greatest unit that divides it.
+func (s Span) String() string {
+	for _, u := range spans {
+		if s > 0 && int(s)%u.seconds == 0 {
+			return strconv.Itoa(int(s)/u.seconds) + u.suffix
+		}
+	}
+	return strconv.Itoa(int(s)) + "s"
+}
+
+// ParseSpan reads the text of a span.
+func ParseSpan(text string) (Span, error) {
+	for _, u := range spans {
+		if digits, found := strings.CutSuffix(text, u.suffix); found {
+			if n, ok := count(digits); ok && n <= 1e9/u.seconds {
+				return Span(n * u.seconds), nil
+			}
+		}
+	}
+	return 0, errSpan
+}
+
+// MarshalText writes s.
+func (s Span) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads s.
+func (s *Span) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseSpan(string(text))
+	return err
+}
+
+var errTime = errors.New("expected a time, as 2026-11-30 or 2026-11-30T18:00:00Z")
+
+// parseTime reads a time or the beginning of a day in UTC, to the microsecond that a database keeps.
+func parseTime(text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC().Truncate(time.Microsecond), nil
+		}
+	}
+	return time.Time{}, errTime
+}

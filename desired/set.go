@@ -1,0 +1,92 @@
+package desired
+
+import (
+	"strings"
+	"time"
+
+	"countersign/policy"
+)
+
+// Set is what should be there. What it does not name is not in it; whether that ends something is for the one who
+// applies it to say.
+type Set struct {
+	Teams      []Team      `json:"teams,omitempty"`
+	Servers    []Server    `json:"servers,omitempty"`
+	Grants     []Grant     `json:"grants,omitempty"`
+	Guardrails []Guardrail `json:"guardrails,omitempty"`
+}
+
+// Team is a team, known by its name. Its members by name are not in files: people come by signing in.
+type Team struct {
+	Name   string   `json:"name"`
+	Groups []string `json:"groups,omitempty"` // of the identity provider
+}
+
+// Server is a server, known by its name ignoring case. It has a URL, or a command with its digest.
+type Server struct {
+	Name          string   `json:"name"`
+	Title         string   `json:"title,omitempty"`
+	Description   string   `json:"description,omitempty"`
+	Team          string   `json:"team"` // name of the owning team
+	Labels        []string `json:"labels,omitempty"`
+	URL           string   `json:"url,omitempty"`
+	Command       string   `json:"command,omitempty"`
+	CommandDigest string   `json:"command_digest,omitempty"`
+	State         State    `json:"state,omitempty"`
+}
+
+// State is where a file wants a server. Left out, it stays as it is.
+type State string
+
+// The states that a file can ask for. A server that is proposed becomes active when its owner pins a tool.
+const (
+	Active    State = "active"    // resume it if it is suspended
+	Suspended State = "suspended" // nothing of it may be called
+	Retired   State = "retired"   // for ever
+)
+
+// Grant is a grant, known by its key.
+type Grant struct {
+	Key    string          `json:"key"`
+	Name   string          `json:"name"`
+	For    policy.Subject  `json:"for"`
+	On     policy.Resource `json:"on"`
+	From   *time.Time      `json:"from,omitempty"`
+	Until  *time.Time      `json:"until,omitempty"`
+	Reason string          `json:"reason,omitempty"`
+}
+
+// Guardrail is a guardrail, known by its key. It has exactly one effect: Deny, Approval, MFA or RateLimit.
+type Guardrail struct {
+	Key       string          `json:"key"`
+	Name      string          `json:"name"`
+	For       policy.Subject  `json:"for"`
+	Except    policy.Subject  `json:"except,omitzero"`
+	On        policy.Resource `json:"on"`
+	Deny      bool            `json:"deny,omitempty"`
+	Approval  *Approval       `json:"approval,omitempty"`
+	MFA       bool            `json:"mfa,omitempty"`
+	RateLimit *Rate           `json:"rate_limit,omitempty"`
+	Reason    string          `json:"reason,omitempty"`
+}
+
+// Approval is the demand that people approve a call before it runs.
+type Approval struct {
+	Quorum     int      `json:"quorum"`                // approvals needed
+	DenyQuorum int      `json:"deny_quorum,omitempty"` // denials that end it; 0 means 1
+	OwningTeam bool     `json:"owning_team,omitempty"` // members of the server's team may vote
+	Teams      []string `json:"teams,omitempty"`       // names of teams whose members may vote
+	Pending    Span     `json:"pending,omitempty"`     // how long it may wait; 0 means the default of policy
+}
+
+// Path names the team, or a field of it.
+func (t Team) Path(field string) string { return Path(Teams, strings.ToLower(t.Name), field) }
+
+// Path names the server, or a field of it.
+func (s Server) Path(field string) string { return Path(Servers, strings.ToLower(s.Name), field) }
+
+// Path names the grant, or a field of it.
+func (g Grant) Path(field string) string { return Path(Grants, g.Key, field) }
+
+// Path names the guardrail, or a field of it.
+func (g Guardrail) Path(field string) string { return Path(Guardrails, g.Key, field) }
