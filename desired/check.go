@@ -82,8 +82,6 @@ func (c *checker) server(s Server) {
 	switch {
 	case s.URL != "" && s.Command != "":
 		c.add(s.Path("command"), "url and command are both given; expected one of them")
-	case s.URL == "" && s.Command == "":
-		c.add(s.Path("url"), "url is missing; expected url, or command and command_digest")
 	case (s.Command == "") != (s.CommandDigest == ""):
 		c.add(s.Path("command_digest"), "expected command and command_digest together, as the gateway reports them")
 	}
@@ -112,20 +110,7 @@ func (c *checker) guardrail(g Guardrail) {
 	} else if !isZero(g.Except) {
 		c.rule(g.Except.Validate(), g.Path, "except")
 	}
-	effects := 0
-	for _, given := range []bool{g.Deny, g.Approval != nil, g.MFA, g.RateLimit != nil} {
-		if given {
-			effects++
-		}
-	}
-	if effects != 1 {
-		c.add(g.Path(""), "the guardrail has %d effects; expected exactly one of deny, approval, mfa and rate_limit", effects)
-	} else if a := g.Approval; a != nil {
-		err := policy.Effect{Approval: &policy.Approval{
-			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, PendingSeconds: int(a.Pending),
-		}}.Validate()
-		c.rule(err, g.Path, "")
-	}
+	c.rule(g.Effect().Validate(), g.Path, "")
 }
 
 // rule tells what policy finds wrong with a part of a rule, in the words of a set.
@@ -135,7 +120,9 @@ func (c *checker) rule(err error, path func(string) string, part string) {
 	case err == nil:
 	case errors.As(err, &wrong):
 		field := strings.Replace(wrong.Field, "pending_seconds", "pending", 1)
-		field = strings.Trim(part+"."+field, ".")
+		if field = strings.Trim(part+"."+field, "."); field == "" {
+			field = "the effect"
+		}
 		c.add(path(field), "%s %s", field, wrong.Msg)
 	default:
 		c.add(path(part), "%s cannot be used", part)

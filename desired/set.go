@@ -22,7 +22,8 @@ type Team struct {
 	Groups []string `json:"groups,omitempty"` // of the identity provider
 }
 
-// Server is a server, known by its name ignoring case. It has a URL, or a command with its digest.
+// Server is a server, known by its name ignoring case. It has a URL, or a command with its digest; with neither it stays
+// where it is.
 type Server struct {
 	Name          string   `json:"name"`
 	Title         string   `json:"title,omitempty"`
@@ -90,3 +91,30 @@ func (g Grant) Path(field string) string { return Path(Grants, g.Key, field) }
 
 // Path names the guardrail, or a field of it.
 func (g Guardrail) Path(field string) string { return Path(Guardrails, g.Key, field) }
+
+// Effect is the effect of the guardrail, which names teams where the policy has their ids.
+func (g Guardrail) Effect() policy.Effect {
+	e := policy.Effect{Deny: g.Deny, MFA: g.MFA}
+	if a := g.Approval; a != nil {
+		e.Approval = &policy.Approval{
+			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, PendingSeconds: int(a.Pending),
+		}
+	}
+	if g.RateLimit != nil {
+		e.RateLimit = &policy.RateLimit{Calls: g.RateLimit.Calls, Seconds: g.RateLimit.Seconds}
+	}
+	return e
+}
+
+// SetEffect makes the effect of the guardrail that of e.
+func (g *Guardrail) SetEffect(e policy.Effect) {
+	g.Deny, g.MFA, g.Approval, g.RateLimit = e.Deny, e.MFA, nil, nil
+	if a := e.Approval; a != nil {
+		g.Approval = &Approval{
+			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, Pending: Span(a.PendingSeconds),
+		}
+	}
+	if l := e.RateLimit; l != nil {
+		g.RateLimit = &Rate{l.Calls, l.Seconds}
+	}
+}

@@ -73,7 +73,7 @@ func effect(t *rapid.T, g *Guardrail) {
 	case 1:
 		g.MFA = true
 	case 2:
-		g.RateLimit = &Rate{rapid.IntRange(1, 1e6).Draw(t, "calls"), rapid.SampledFrom([]int{1, 7, 60, 61, 3600, 86400, 172800}).Draw(t, "seconds")}
+		g.RateLimit = &Rate{rapid.IntRange(1, 1e6).Draw(t, "calls"), rapid.SampledFrom([]int{1, 7, 60, 61, 3600, 5400, 86400}).Draw(t, "seconds")}
 	default:
 		g.Approval = &Approval{
 			Quorum: rapid.IntRange(1, 20).Draw(t, "quorum"), DenyQuorum: rapid.IntRange(0, 20).Draw(t, "deny"), OwningTeam: true,
@@ -96,8 +96,11 @@ func anySet() *rapid.Generator[Set] {
 				Team: someText.Draw(t, "team"), Labels: sometimes(list(someText)).Draw(t, "labels"),
 				State: rapid.SampledFrom([]State{"", Active, Suspended, Retired}).Draw(t, "state"),
 			}
-			if server.URL = someText.Draw(t, "url"); rapid.Bool().Draw(t, "stdio") {
-				server.Command, server.CommandDigest, server.URL = server.URL, someText.Draw(t, "digest"), ""
+			switch rapid.IntRange(0, 2).Draw(t, "where") {
+			case 0:
+				server.URL = someText.Draw(t, "url")
+			case 1:
+				server.Command, server.CommandDigest = someText.Draw(t, "command"), someText.Draw(t, "digest")
 			}
 			s.Servers = append(s.Servers, server)
 		}
