@@ -19,6 +19,7 @@ import (
 // Grant says who may call what, from when until when. It only allows.
 type Grant struct {
 	ID            string
+	Key           string // the name by which files know it: its id, unless somebody chose one
 	Name          string
 	Subject       policy.Subject
 	Resource      policy.Resource
@@ -48,6 +49,7 @@ const (
 
 // NewGrant is what CreateGrant needs.
 type NewGrant struct {
+	Key       string // "": its id will be
 	Name      string
 	Subject   policy.Subject
 	Resource  policy.Resource
@@ -57,7 +59,7 @@ type NewGrant struct {
 }
 
 const selectGrants = `
-	select g.id, g.name, g.subject, g.resource, g.not_before, g.not_after, g.reason, g.version,
+	select g.id, g.key, g.name, g.subject, g.resource, g.not_before, g.not_after, g.reason, g.version,
 	       g.created_by, coalesce(c.name, g.created_by) as created_by_name, g.created_at,
 	       g.ended_at, g.ended_by, coalesce(e.name, g.ended_by) as ended_by_name,
 	       case when g.ended_at is not null then 'ended'
@@ -68,8 +70,8 @@ const selectGrants = `
 	left join people c on c.id = g.created_by
 	left join people e on e.id = g.ended_by `
 
-// CreateGrant makes a grant. It needs identity.ChangeGrant. Problem: Invalid invalid_grant, with the fields name,
-// reason, not_before, not_after, and those of policy ("subject", "resource.servers", …).
+// CreateGrant makes a grant. It needs identity.ChangeGrant. Problems: Invalid invalid_grant, with the fields
+// key, name, reason, not_before, not_after, and those of policy ("subject", "resource.servers", …); Conflict key_taken.
 func (r *Registry) CreateGrant(ctx context.Context, who identity.Principal, n NewGrant) (Grant, error) {
 	if err := who.Can(identity.ChangeGrant, ""); err != nil {
 		return Grant{}, err
@@ -78,30 +80,16 @@ func (r *Registry) CreateGrant(ctx context.Context, who identity.Principal, n Ne
 		return Grant{}, err
 	}
 	var id string
-	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
-			insert into grants (name, subject, resource, not_before, not_after, reason, created_by)
-			values (@name, @subject, @resource, @not_before, @not_after, @reason, @by)
-			returning id`,
-			pgx.StrictNamedArgs{
-				"name": n.Name, "subject": n.Subject, "resource": n.Resource, "not_before": n.NotBefore,
-				"not_after": n.NotAfter, "reason": n.Reason, "by": who.ID,
-			}).Scan(&id)
-		if err != nil {
-			return fmt.Errorf("inserting grant: %w", err)
-		}
-		err = audit.Append(ctx, tx, audit.Event{
-			Kind: "grant.created", Who: who, TargetKind: "grant", TargetID: id, TargetName: n.Name,
-			Detail: map[string]any{
-				"subject": n.Subject, "resource": n.Resource, "not_before": n.NotBefore, "not_after": n.NotAfter, "reason": n.Reason,
-			},
-		})
-		if err != nil {
+	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
+		if id, err = createGrantTx(ctx, tx, who, n); err != nil {
 			return err
 		}
 		_, err = BumpTx(ctx, tx)
 		return err
 	})
+	if postgres.Constraint(err) == "grants_key_open" {
+		return Grant{}, keyTaken("grant")
+	}
 	if err != nil {
 		return Grant{}, err
 	}
@@ -109,10 +97,42 @@ func (r *Registry) CreateGrant(ctx context.Context, who identity.Principal, n Ne
 	return r.Grant(ctx, system, id)
 }
 
+// createGrantTx makes a grant of a clean n. The caller moves the policy's generation.
+func createGrantTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n NewGrant) (id string, err error) {
+	err = tx.QueryRow(ctx, `
+		insert into grants (key, name, subject, resource, not_before, not_after, reason, created_by)
+		values (@key, @name, @subject, @resource, @not_before, @not_after, @reason, @by)
+		returning id`,
+		pgx.StrictNamedArgs{
+			"key": n.Key, "name": n.Name, "subject": n.Subject, "resource": n.Resource, "not_before": n.NotBefore,
+			"not_after": n.NotAfter, "reason": n.Reason, "by": who.ID,
+		}).Scan(&id)
+	if err != nil {
+		return "", fmt.Errorf("inserting grant: %w", err)
+	}
+	return id, audit.Append(ctx, tx, audit.Event{
+		Kind: "grant.created", Who: who, TargetKind: "grant", TargetID: id, TargetName: n.Name, Detail: n.detail(),
+	})
+}
+
+// detail is what the log keeps of a grant.
+func (n *NewGrant) detail() map[string]any {
+	detail := map[string]any{
+		"subject": n.Subject, "resource": n.Resource, "not_before": n.NotBefore, "not_after": n.NotAfter, "reason": n.Reason,
+	}
+	if n.Key != "" {
+		detail["key"] = n.Key
+	}
+	return detail
+}
+
 // clean trims n and says everything that is wrong with it. Times are kept to the microsecond, as the database does.
 func (n *NewGrant) clean() error {
 	invalid := problem.New(problem.Invalid, "invalid_grant", "The grant was not created. Nothing was changed.")
 	n.Name, n.Reason = strings.TrimSpace(n.Name), strings.TrimSpace(n.Reason)
+	if n.Key != "" && !ruleKey.MatchString(n.Key) {
+		invalid.Field("key", badKey)
+	}
 	if message := checkLine(n.Name, 1, 200); message != "" {
 		invalid.Field("name", message)
 	}
@@ -173,24 +193,10 @@ func (r *Registry) EndGrant(ctx context.Context, who identity.Principal, id stri
 		return Grant{}, err
 	}
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `
-			update grants set ended_at = clock_timestamp(), ended_by = @by, version = version + 1
-			where id = @id and version = @version and ended_at is null`,
-			pgx.StrictNamedArgs{"id": id, "version": version, "by": who.ID})
-		if err != nil {
-			return fmt.Errorf("ending grant: %w", err)
-		}
-		if tag.RowsAffected() == 0 {
-			return problem.New(problem.Conflict, "grant_changed", "Somebody changed or ended this grant while you looked at it. Nothing was changed by you.")
-		}
-		err = audit.Append(ctx, tx, audit.Event{
-			Kind: "grant.ended", Who: who, TargetKind: "grant", TargetID: id, TargetName: grant.Name,
-			Detail: map[string]any{"reason": reason},
-		})
-		if err != nil {
+		if err := endGrantTx(ctx, tx, who, grant.ID, grant.Name, version, reason); err != nil {
 			return err
 		}
-		_, err = BumpTx(ctx, tx)
+		_, err := BumpTx(ctx, tx)
 		return err
 	})
 	if err != nil {
@@ -198,6 +204,28 @@ func (r *Registry) EndGrant(ctx context.Context, who identity.Principal, id stri
 	}
 	r.hub.Wake(ctx, TopicPolicy)
 	return r.Grant(ctx, system, id)
+}
+
+// endGrantTx ends a grant at the version that was seen. The caller moves the policy's generation.
+func endGrantTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id, name string, version int64, reason string) error {
+	tag, err := tx.Exec(ctx, `
+		update grants set ended_at = clock_timestamp(), ended_by = @by, version = version + 1
+		where id = @id and version = @version and ended_at is null`,
+		pgx.StrictNamedArgs{"id": id, "version": version, "by": who.ID})
+	if err != nil {
+		return fmt.Errorf("ending grant: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return grantChanged()
+	}
+	return audit.Append(ctx, tx, audit.Event{
+		Kind: "grant.ended", Who: who, TargetKind: "grant", TargetID: id, TargetName: name,
+		Detail: map[string]any{"reason": reason},
+	})
+}
+
+func grantChanged() *problem.Error {
+	return problem.New(problem.Conflict, "grant_changed", "Somebody changed or ended this grant while you looked at it. Nothing was changed by you.")
 }
 
 // Grant gives one grant. It needs identity.ReadPolicy. Problem: NotFound no_such_grant.

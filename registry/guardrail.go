@@ -19,6 +19,7 @@ import (
 // Guardrail always holds for the calls it matches. It only restricts.
 type Guardrail struct {
 	ID            string
+	Key           string // the name by which files know it: its id, unless somebody chose one
 	Name          string
 	Subject       policy.Subject
 	Except        policy.Subject
@@ -36,6 +37,7 @@ type Guardrail struct {
 
 // NewGuardrail is what CreateGuardrail needs.
 type NewGuardrail struct {
+	Key      string // "": its id will be
 	Name     string
 	Subject  policy.Subject
 	Except   policy.Subject
@@ -45,7 +47,7 @@ type NewGuardrail struct {
 }
 
 const selectGuardrails = `
-	select g.id, g.name, g.subject, g.exempt as except, g.resource, g.effect, g.reason, g.version,
+	select g.id, g.key, g.name, g.subject, g.exempt as except, g.resource, g.effect, g.reason, g.version,
 	       g.created_by, coalesce(c.name, g.created_by) as created_by_name, g.created_at,
 	       g.ended_at, g.ended_by, coalesce(e.name, g.ended_by) as ended_by_name
 	from guardrails g
@@ -78,7 +80,8 @@ func (r *Registry) Guardrail(ctx context.Context, who identity.Principal, id str
 		problem.New(problem.NotFound, "no_such_guardrail", "There is no such guardrail."))
 }
 
-// CreateGuardrail makes a guardrail. It needs identity.ChangeGrant. Problem: Invalid invalid_guardrail.
+// CreateGuardrail makes a guardrail. It needs identity.ChangeGrant. Problems: Invalid invalid_guardrail;
+// Conflict key_taken.
 func (r *Registry) CreateGuardrail(ctx context.Context, who identity.Principal, n NewGuardrail) (Guardrail, error) {
 	if err := who.Can(identity.ChangeGrant, ""); err != nil {
 		return Guardrail{}, err
@@ -87,30 +90,16 @@ func (r *Registry) CreateGuardrail(ctx context.Context, who identity.Principal, 
 		return Guardrail{}, err
 	}
 	var id string
-	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
-			insert into guardrails (name, subject, exempt, resource, effect, reason, created_by)
-			values (@name, @subject, @exempt, @resource, @effect, @reason, @by)
-			returning id`,
-			pgx.StrictNamedArgs{
-				"name": n.Name, "subject": n.Subject, "exempt": n.Except, "resource": n.Resource,
-				"effect": n.Effect, "reason": n.Reason, "by": who.ID,
-			}).Scan(&id)
-		if err != nil {
-			return fmt.Errorf("inserting guardrail: %w", err)
-		}
-		err = audit.Append(ctx, tx, audit.Event{
-			Kind: "guardrail.created", Who: who, TargetKind: "guardrail", TargetID: id, TargetName: n.Name,
-			Detail: map[string]any{
-				"subject": n.Subject, "except": n.Except, "resource": n.Resource, "effect": n.Effect, "reason": n.Reason,
-			},
-		})
-		if err != nil {
+	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
+		if id, err = createGuardrailTx(ctx, tx, who, n); err != nil {
 			return err
 		}
 		_, err = BumpTx(ctx, tx)
 		return err
 	})
+	if postgres.Constraint(err) == "guardrails_key_open" {
+		return Guardrail{}, keyTaken("guardrail")
+	}
 	if err != nil {
 		return Guardrail{}, err
 	}
@@ -118,9 +107,41 @@ func (r *Registry) CreateGuardrail(ctx context.Context, who identity.Principal, 
 	return r.Guardrail(ctx, system, id)
 }
 
+// createGuardrailTx makes a guardrail of a clean n. The caller moves the policy's generation.
+func createGuardrailTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n NewGuardrail) (id string, err error) {
+	err = tx.QueryRow(ctx, `
+		insert into guardrails (key, name, subject, exempt, resource, effect, reason, created_by)
+		values (@key, @name, @subject, @exempt, @resource, @effect, @reason, @by)
+		returning id`,
+		pgx.StrictNamedArgs{
+			"key": n.Key, "name": n.Name, "subject": n.Subject, "exempt": n.Except, "resource": n.Resource,
+			"effect": n.Effect, "reason": n.Reason, "by": who.ID,
+		}).Scan(&id)
+	if err != nil {
+		return "", fmt.Errorf("inserting guardrail: %w", err)
+	}
+	return id, audit.Append(ctx, tx, audit.Event{
+		Kind: "guardrail.created", Who: who, TargetKind: "guardrail", TargetID: id, TargetName: n.Name, Detail: n.detail(),
+	})
+}
+
+// detail is what the log keeps of a guardrail.
+func (n *NewGuardrail) detail() map[string]any {
+	detail := map[string]any{
+		"subject": n.Subject, "except": n.Except, "resource": n.Resource, "effect": n.Effect, "reason": n.Reason,
+	}
+	if n.Key != "" {
+		detail["key"] = n.Key
+	}
+	return detail
+}
+
 func (n *NewGuardrail) clean() error {
 	invalid := problem.New(problem.Invalid, "invalid_guardrail", "The guardrail was not created. Nothing was changed.")
 	n.Name, n.Reason = strings.TrimSpace(n.Name), strings.TrimSpace(n.Reason)
+	if n.Key != "" && !ruleKey.MatchString(n.Key) {
+		invalid.Field("key", badKey)
+	}
 	if message := checkLine(n.Name, 1, 200); message != "" {
 		invalid.Field("name", message)
 	}
@@ -166,24 +187,10 @@ func (r *Registry) EndGuardrail(ctx context.Context, who identity.Principal, id 
 		return Guardrail{}, err
 	}
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `
-			update guardrails set ended_at = clock_timestamp(), ended_by = @by, version = version + 1
-			where id = @id and version = @version and ended_at is null`,
-			pgx.StrictNamedArgs{"id": id, "version": version, "by": who.ID})
-		if err != nil {
-			return fmt.Errorf("ending guardrail: %w", err)
-		}
-		if tag.RowsAffected() == 0 {
-			return problem.New(problem.Conflict, "guardrail_changed", "Somebody changed or ended this guardrail while you looked at it. Nothing was changed by you.")
-		}
-		err = audit.Append(ctx, tx, audit.Event{
-			Kind: "guardrail.ended", Who: who, TargetKind: "guardrail", TargetID: id, TargetName: rail.Name,
-			Detail: map[string]any{"reason": reason},
-		})
-		if err != nil {
+		if err := endGuardrailTx(ctx, tx, who, rail.ID, rail.Name, version, reason); err != nil {
 			return err
 		}
-		_, err = BumpTx(ctx, tx)
+		_, err := BumpTx(ctx, tx)
 		return err
 	})
 	if err != nil {
@@ -191,4 +198,26 @@ func (r *Registry) EndGuardrail(ctx context.Context, who identity.Principal, id 
 	}
 	r.hub.Wake(ctx, TopicPolicy)
 	return r.Guardrail(ctx, system, id)
+}
+
+// endGuardrailTx ends a guardrail at the version that was seen. The caller moves the policy's generation.
+func endGuardrailTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id, name string, version int64, reason string) error {
+	tag, err := tx.Exec(ctx, `
+		update guardrails set ended_at = clock_timestamp(), ended_by = @by, version = version + 1
+		where id = @id and version = @version and ended_at is null`,
+		pgx.StrictNamedArgs{"id": id, "version": version, "by": who.ID})
+	if err != nil {
+		return fmt.Errorf("ending guardrail: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return guardrailChanged()
+	}
+	return audit.Append(ctx, tx, audit.Event{
+		Kind: "guardrail.ended", Who: who, TargetKind: "guardrail", TargetID: id, TargetName: name,
+		Detail: map[string]any{"reason": reason},
+	})
+}
+
+func guardrailChanged() *problem.Error {
+	return problem.New(problem.Conflict, "guardrail_changed", "Somebody changed or ended this guardrail while you looked at it. Nothing was changed by you.")
 }

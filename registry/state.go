@@ -112,7 +112,30 @@ func (s lockedServer) mayBecome(to State, version int64) error {
 	return nil
 }
 
+// setStateTx changes the state of one server, as a transaction's last deed.
 func setStateTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer, to State, reason string) error {
+	if err := changeStateTx(ctx, tx, who, s, to, reason); err != nil {
+		return err
+	}
+	generation, err := BumpTx(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return noteStatesTx(ctx, tx, generation, s.ID)
+}
+
+// noteStatesTx keeps at which generation these servers got the state they have.
+func noteStatesTx(ctx context.Context, tx pgx.Tx, generation int64, serverIDs ...string) error {
+	_, err := tx.Exec(ctx, `update servers set state_generation = @generation where id = any (@ids)`,
+		pgx.StrictNamedArgs{"ids": serverIDs, "generation": generation})
+	if err != nil {
+		return fmt.Errorf("noting the generation of the state: %w", err)
+	}
+	return nil
+}
+
+// changeStateTx is setStateTx without the generation.
+func changeStateTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer, to State, reason string) error {
 	_, err := tx.Exec(ctx, `
 		update servers set state = @state, version = version + 1, changed_at = clock_timestamp(), state_at = clock_timestamp()
 		where id = @id`,
@@ -125,21 +148,8 @@ func setStateTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s locked
 			return err
 		}
 	}
-	err = audit.Append(ctx, tx, audit.Event{
+	return audit.Append(ctx, tx, audit.Event{
 		Kind: "server.state_changed", Who: who, TargetKind: "server", TargetID: s.ID, TargetName: s.Name,
 		Detail: map[string]any{"from": s.State, "to": to, "reason": reason},
 	})
-	if err != nil {
-		return err
-	}
-	generation, err := BumpTx(ctx, tx)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `update servers set state_generation = @generation where id = @id`,
-		pgx.StrictNamedArgs{"id": s.ID, "generation": generation})
-	if err != nil {
-		return fmt.Errorf("noting the generation of the state: %w", err)
-	}
-	return nil
 }

@@ -42,25 +42,31 @@ func (r *Registry) CreateTeam(ctx context.Context, who identity.Principal, n New
 	}
 	var team Team
 	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		var id string
-		err := tx.QueryRow(ctx, `insert into teams (name, idp_groups) values (@name, @groups) returning id`,
-			pgx.StrictNamedArgs{"name": n.Name, "groups": n.IDPGroups}).Scan(&id)
+		id, err := createTeamTx(ctx, tx, who, n)
 		if err != nil {
-			return fmt.Errorf("inserting team: %w", err)
-		}
-		if _, err := tx.Exec(ctx, `insert into team_members (team_id, person_id) select @team, unnest(@people::text[])`,
-			pgx.StrictNamedArgs{"team": id, "people": n.PersonIDs}); err != nil {
-			return fmt.Errorf("inserting members: %w", err)
-		}
-		if team, err = teamTx(ctx, tx, id); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, audit.Event{
-			Kind: "team.created", Who: who, TargetKind: "team", TargetID: id, TargetName: n.Name,
-			Detail: map[string]any{"idp_groups": n.IDPGroups, "people": n.PersonIDs},
-		})
+		team, err = teamTx(ctx, tx, id)
+		return err
 	})
 	return team, teamProblem(err)
+}
+
+// createTeamTx makes a team of a clean n.
+func createTeamTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n NewTeam) (id string, err error) {
+	err = tx.QueryRow(ctx, `insert into teams (name, idp_groups) values (@name, @groups) returning id`,
+		pgx.StrictNamedArgs{"name": n.Name, "groups": n.IDPGroups}).Scan(&id)
+	if err != nil {
+		return "", fmt.Errorf("inserting team: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `insert into team_members (team_id, person_id) select @team, unnest(@people::text[])`,
+		pgx.StrictNamedArgs{"team": id, "people": n.PersonIDs}); err != nil {
+		return "", fmt.Errorf("inserting members: %w", err)
+	}
+	return id, audit.Append(ctx, tx, audit.Event{
+		Kind: "team.created", Who: who, TargetKind: "team", TargetID: id, TargetName: n.Name,
+		Detail: map[string]any{"idp_groups": n.IDPGroups, "people": n.PersonIDs},
+	})
 }
 
 // teamProblem maps what the database refuses of a team.
