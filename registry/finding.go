@@ -11,12 +11,14 @@ import (
 	"countersign/policy"
 )
 
-// Finding is what the deterministic checks noticed in a definition.
+// Finding is what the checks noticed in a definition. A deterministic one is a fact, and may block. A heuristic one is
+// a guess from the wording: it never blocks, and makes a change graver.
 type Finding struct {
-	Code    string `json:"code"`    // stable, snake_case
-	Where   string `json:"where"`   // JSON pointer into the definition, made visible
-	Message string `json:"message"` // a sentence for the owner
-	Blocks  bool   `json:"blocks"`  // it cannot be pinned
+	Code      string `json:"code"`                // stable, snake_case
+	Where     string `json:"where"`               // JSON pointer into the definition, made visible
+	Message   string `json:"message"`             // a sentence for the owner
+	Blocks    bool   `json:"blocks"`              // it cannot be pinned
+	Heuristic bool   `json:"heuristic,omitempty"` // a guess, which raises the severity
 }
 
 // maxFindings bounds what is kept of a definition that is wrong everywhere.
