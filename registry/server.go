@@ -164,21 +164,28 @@ type ServerFilter struct {
 	Limit  int    // 1 to 200, default 50
 }
 
+// listServers finds the page first: only its servers' tools are counted then, whatever plan the database chooses.
+const listServers = `
+	with page as materialized (
+	  select s.id from servers s
+	  where (@query = '' or s.name ilike @query or s.title ilike @query)
+	    and (@team = '' or s.team_id = @team)
+	    and (@state = '' or s.state = @state)
+	    and (@label = '' or @label = any (s.labels))
+	    and (not @held or exists (select 1 from tools h where h.server_id = s.id and h.pinned_id is not null and h.held_at is not null))
+	    and (@after = '' or lower(s.name) > (select lower(b.name) from servers b where b.id = @after))
+	  order by lower(s.name)
+	  limit @limit)` + selectServers + `
+	where s.id in (select id from page)
+	order by lower(s.name)`
+
 // Servers lists servers by name. It needs identity.ReadRegistry.
 func (r *Registry) Servers(ctx context.Context, who identity.Principal, f ServerFilter) (Page[Server], error) {
 	if err := mayRead(who); err != nil {
 		return Page[Server]{}, err
 	}
 	limit := limitOf(f.Limit, 50, 200)
-	rows, _ := r.pool.Query(ctx, selectServers+`
-		where (@query = '' or s.name ilike @query or s.title ilike @query)
-		  and (@team = '' or s.team_id = @team)
-		  and (@state = '' or s.state = @state)
-		  and (@label = '' or @label = any (s.labels))
-		  and (not @held or c.held > 0)
-		  and (@after = '' or lower(s.name) > (select lower(b.name) from servers b where b.id = @after))
-		order by lower(s.name)
-		limit @limit`,
+	rows, _ := r.pool.Query(ctx, listServers,
 		pgx.StrictNamedArgs{
 			"query": contains(f.Query), "team": f.TeamID, "state": string(f.State), "label": f.Label,
 			"held": f.Held, "after": f.After, "limit": limit + 1,
