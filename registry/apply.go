@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"countersign/audit"
 	"countersign/canonical"
 	"countersign/identity"
 )
@@ -16,7 +15,9 @@ type received struct {
 	offered int
 	created int
 	changed int
+	gone    int
 	heldNow int
+	moves   bool  // the policy depends on what changed
 	holding []key // every pinned tool of the server that is held now
 }
 
@@ -46,10 +47,10 @@ func (r *Registry) examineNew(ctx context.Context, serverID string, s *served) e
 }
 
 // receiveTx writes what compare finds: new tools and definitions, what is served and what is not, and holds. It
-// does not move the policy's generation; the caller does, last, if anything is held now.
+// does not move the policy's generation; the caller does, last, if it moves.
 func receiveTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, s served) (received, error) {
 	rows, _ := tx.Query(ctx, `
-		select t.id, t.kind, t.name, t.observed_digest as observed, d.digest as pinned, t.held_at is not null as held
+		select t.id, t.kind, t.name, t.observed_digest as observed, d.digest as pinned, t.held_at is not null as held, t.severity
 		from tools t
 		left join definitions d on d.id = t.pinned_id
 		where t.server_id = @server
@@ -71,7 +72,8 @@ func receiveTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lo
 		return received{}, err
 	}
 	return received{
-		offered: len(s.items), created: len(c.create), changed: len(c.serve) - len(c.create), heldNow: len(c.hold), holding: c.holding,
+		offered: len(s.items), created: len(c.create), changed: len(c.serve) - len(c.create), gone: len(c.gone), heldNow: len(c.hold),
+		moves: c.moves(), holding: c.holding,
 	}, nil
 }
 
@@ -162,35 +164,6 @@ func lookedTx(ctx context.Context, tx pgx.Tx, server lockedServer, c changes) er
 		pgx.StrictNamedArgs{"ids": c.gone})
 	if err != nil {
 		return fmt.Errorf("recording what is gone: %w", err)
-	}
-	return nil
-}
-
-// holdTx holds tools, each with its event.
-func holdTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, tools []known, c changes) error {
-	for _, t := range tools {
-		reason, hold := c.hold[t.ID]
-		if !hold {
-			continue
-		}
-		_, err := tx.Exec(ctx, `
-			update tools set held_at = clock_timestamp(), held_reason = @reason, version = version + 1
-			where id = @id and held_at is null`, pgx.StrictNamedArgs{"id": t.ID, "reason": reason})
-		if err != nil {
-			return fmt.Errorf("holding tool: %w", err)
-		}
-		detail := map[string]any{
-			"server_id": server.ID, "server": server.Name, "kind": t.Kind, "reason": reason, "pinned": digestOf(t.Pinned).String(),
-		}
-		if it, served := c.serve[t.ID]; served {
-			detail["served"] = it.digest.String()
-		}
-		err = audit.Append(ctx, tx, audit.Event{
-			Kind: "tool.held", Who: who, TargetKind: "tool", TargetID: t.ID, TargetName: visible(t.Name, 200), Detail: detail,
-		})
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

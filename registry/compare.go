@@ -3,7 +3,6 @@ package registry
 import (
 	"slices"
 
-	"countersign/canonical"
 	"countersign/policy"
 )
 
@@ -21,6 +20,7 @@ type known struct {
 	Observed []byte // digest served last; nil: not offered
 	Pinned   []byte // digest of the pinned definition; nil: none
 	Held     bool
+	Severity Severity // of what held it so far
 }
 
 // changes is what an observation changes.
@@ -30,12 +30,18 @@ type changes struct {
 	same    []string          // tool ids served unchanged
 	gone    []string          // tool ids not offered any more
 	hold    map[string]string // tool id → why it is held from now on
+	lost    []string          // tool ids that were callable and are not, since they are not offered any more
+	back    []string          // tool ids that are callable again, since they are offered again exactly as pinned
+	regrade []string          // tool ids held before, that serve something else than before
 	holding []key             // every pinned tool that is held after it
 }
 
+// moves reports whether the policy depends on what changed.
+func (c changes) moves() bool { return len(c.hold)+len(c.lost)+len(c.back) > 0 }
+
 // compare says what an observation changes. It holds whatever is pinned and not served exactly so; there is no
-// way in it to release a tool or to pin one. What is merely not offered is not held: there is nothing to call, and
-// only the pinned definition can come back unnoticed.
+// way in it to release a tool or to pin one. What is merely not offered is not held: it cannot be called while it is
+// gone, and only the pinned definition can come back without a person.
 func compare(tools []known, s served) changes {
 	c := changes{serve: map[string]item{}, hold: map[string]string{}}
 	byKey := make(map[key]*known, len(tools))
@@ -45,18 +51,10 @@ func compare(tools []known, s served) changes {
 	present := make(map[key]bool, len(s.items))
 	for _, it := range s.items {
 		present[it.key] = true
-		tool, seen := byKey[it.key]
-		switch {
-		case !seen:
+		if tool, seen := byKey[it.key]; seen {
+			c.offered(tool, it)
+		} else {
 			c.create = append(c.create, it)
-			continue
-		case slices.Equal(tool.Observed, it.digest[:]):
-			c.same = append(c.same, tool.ID)
-		default:
-			c.serve[tool.ID] = it
-		}
-		if drifted(tool.Pinned, it.digest) && !tool.Held {
-			c.hold[tool.ID] = HeldChanged
 		}
 	}
 	for _, f := range s.faults {
@@ -73,8 +71,24 @@ func compare(tools []known, s served) changes {
 	return c
 }
 
-func drifted(pinned []byte, served canonical.Digest) bool {
-	return pinned != nil && !slices.Equal(pinned, served[:])
+// offered notes what becomes of a tool that is served as it.
+func (c *changes) offered(tool *known, it item) {
+	same := slices.Equal(tool.Observed, it.digest[:])
+	if same {
+		c.same = append(c.same, tool.ID)
+	} else {
+		c.serve[tool.ID] = it
+	}
+	switch {
+	case tool.Pinned == nil:
+	case tool.Held && !same:
+		c.regrade = append(c.regrade, tool.ID)
+	case tool.Held:
+	case !slices.Equal(tool.Pinned, it.digest[:]):
+		c.hold[tool.ID] = HeldChanged
+	case tool.Observed == nil:
+		c.back = append(c.back, tool.ID)
+	}
 }
 
 func (c *changes) finish(tools []known, present map[key]bool, partial bool) {
@@ -83,6 +97,9 @@ func (c *changes) finish(tools []known, present map[key]bool, partial bool) {
 		k := key{t.Kind, t.Name}
 		if !partial && !present[k] && t.Observed != nil {
 			c.gone = append(c.gone, t.ID)
+			if t.Pinned != nil && !t.Held {
+				c.lost = append(c.lost, t.ID)
+			}
 		}
 		if _, now := c.hold[t.ID]; t.Pinned != nil && (t.Held || now) {
 			c.holding = append(c.holding, k)

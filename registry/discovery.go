@@ -116,7 +116,7 @@ func (r *Registry) Discoveries(ctx context.Context, who identity.Principal, serv
 }
 
 // RequestDiscovery opens a discovery of the server's current endpoint. It needs identity.ChangeServer for the
-// server's team. Problems: NotFound no_such_server; Conflict discovery_open, server_retired.
+// server's team. Problems: NotFound no_such_server; Conflict no_endpoint, discovery_open, server_retired.
 func (r *Registry) RequestDiscovery(ctx context.Context, who identity.Principal, serverID string) (Discovery, error) {
 	var id string
 	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
@@ -145,6 +145,9 @@ func retired() *problem.Error {
 }
 
 func openDiscoveryTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer) (id string, err error) {
+	if s.EndpointID == "" {
+		return "", problem.New(problem.Conflict, "no_endpoint", "Nobody has said where this server is. Give it an address or a command first; gateways look there at once.")
+	}
 	err = tx.QueryRow(ctx, `
 		insert into discoveries (server_id, endpoint_id, requested_by) values (@server, @endpoint, @by) returning id`,
 		pgx.StrictNamedArgs{"server": s.ID, "endpoint": s.EndpointID, "by": who.ID}).Scan(&id)

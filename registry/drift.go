@@ -67,12 +67,12 @@ func (r *Registry) Drifts(ctx context.Context, who identity.Principal, f DriftFi
 		  and (@team = '' or s.team_id = @team)
 		  and (@severity = '' or t.severity = @severity)
 		  and (@query = '' or t.name ilike @query or s.name ilike @query or s.title ilike @query)
-		  and (@id = '' or (-coalesce(`+graveness+`, 0), t.held_at, t.id) > (-@rank, @held, @id))
+		  and (@id = '' or (-coalesce(`+graveness+`, 0), t.held_at, t.id) > (@rank::int, @held, @id))
 		order by coalesce(`+graveness+`, 0) desc, t.held_at, t.id
 		limit @limit`,
 		pgx.StrictNamedArgs{
 			"server": f.ServerID, "team": f.TeamID, "severity": string(f.Severity), "query": contains(f.Query),
-			"rank": after.rank, "held": after.held, "id": after.id, "limit": limit + 1,
+			"rank": -after.rank, "held": after.held, "id": after.id, "limit": limit + 1,
 		})
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Drifted])
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 func TestPin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := w.register("orders", tools(tool("list", "Lists.", `"readOnlyHint":true`), tool("drop", "Drops."), tool("evil", "x\u200by")))
+	s := w.register("orders", tools(tool("list", "Lists.", `"readOnlyHint":true`), tool("drop", "Drops.", `"destructiveHint":false`), tool("evil", "x\u200by")))
 	other := w.register("other", tools(tool("list", "Lists.")))
 	list, drop, evil := w.tools(s.ID)["list"], w.tools(s.ID)["drop"], w.tools(s.ID)["evil"]
 	pin := func(d *Definition, risk policy.Risk) Pin { return Pin{d.ID, risk} }
@@ -52,10 +52,8 @@ func TestPin(t *testing.T) {
 	if w.generation() != before+1 || w.events("definition.pinned") != 2 || w.events("server.state_changed") != 1 {
 		t.Error("generation or events")
 	}
-	refuse(problem.Invalid, "invalid_pin", pin(drop.Served, policy.ReadOnly)) // lowering needs a reason
-	w.must(w.Pin(w.ctx, w.owner, s.ID, []Pin{pin(drop.Served, policy.Destructive)}, ""))
-	w.must(w.Pin(w.ctx, w.owner, s.ID, []Pin{pin(drop.Served, policy.ReadOnly)}, "It only marks."))
-	if got := w.tools(s.ID)["drop"]; got.Risk != policy.ReadOnly || got.Pinned.Reason != "It only marks." {
+	w.must(w.Pin(w.ctx, w.owner, s.ID, []Pin{pin(drop.Served, policy.Destructive)}, "It deletes."))
+	if got := w.tools(s.ID)["drop"]; got.Risk != policy.Destructive || got.Pinned.Reason != "It deletes." {
 		t.Errorf("drop %+v", got)
 	}
 }
@@ -66,8 +64,8 @@ func TestPinAgainstAChangedDefinition(t *testing.T) {
 	s := w.register("orders", tools(tool("list", "v1")))
 	onScreen := w.tools(s.ID)["list"].Served
 	w.observe(s.ID, false, tool("list", "v2"))
-	p := wantProblem(t, w.Pin(w.ctx, w.owner, s.ID, []Pin{{onScreen.ID, policy.ReadOnly}}, ""), problem.Conflict, "definition_changed")
-	if p.Fields[onScreen.ID] == "" {
+	p := wantProblem(t, w.Pin(w.ctx, w.owner, s.ID, []Pin{{onScreen.ID, policy.Destructive}}, ""), problem.Conflict, "definition_changed")
+	if got := p.Fields[onScreen.ID]; got != "list v1 is not what the server serves now: that is v2." {
 		t.Errorf("fields %v", p.Fields)
 	}
 	v2 := w.tools(s.ID)["list"].Served
@@ -75,13 +73,13 @@ func TestPinAgainstAChangedDefinition(t *testing.T) {
 		t.Errorf("served %+v", v2)
 	}
 	w.observe(s.ID, false)
-	wantProblem(t, w.Pin(w.ctx, w.owner, s.ID, []Pin{{v2.ID, policy.ReadOnly}}, ""), problem.Conflict, "definition_changed")
+	wantProblem(t, w.Pin(w.ctx, w.owner, s.ID, []Pin{{v2.ID, policy.Destructive}}, ""), problem.Conflict, "definition_changed")
 	w.observe(s.ID, false, tool("list", "v1")) // an old one is looked at again
 	again := w.tools(s.ID)["list"].Served
 	if again.ID != onScreen.ID || again.State != Pending {
 		t.Errorf("served %+v", again)
 	}
-	w.must(w.Pin(w.ctx, w.owner, s.ID, []Pin{{again.ID, policy.ReadOnly}}, ""))
+	w.must(w.Pin(w.ctx, w.owner, s.ID, []Pin{{again.ID, policy.Destructive}}, ""))
 }
 
 func TestDrift(t *testing.T) {

@@ -76,12 +76,16 @@ func moveTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServ
 	if err := cancelOpenTx(ctx, tx, s.ID); err != nil {
 		return "", err
 	}
+	if err := supersedeServerTx(ctx, tx, s.ID); err != nil {
+		return "", err
+	}
 	for _, change := range []struct{ doing, sql string }{
 		{"ending endpoint", `update endpoints set ended_at = clock_timestamp() where server_id = @server and ended_at is null`},
 		{"unpinning", `
 			update tools
-			set pinned_id = null, held_at = null, held_reason = '', observed_digest = null, observed_endpoint = null, version = version + 1
+			set pinned_id = null, observed_digest = null, observed_endpoint = null, version = version + 1, ` + released + `
 			where server_id = @server`},
+
 		{"superseding definitions", `
 			update definitions d set state = 'superseded'
 			from tools t

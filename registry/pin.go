@@ -36,6 +36,7 @@ type candidate struct {
 	Risk         policy.Risk // of the tool so far
 	PinnedID     string
 	Held         bool
+	ServedNumber int // version that is served; 0: nothing is that could be pinned
 	pin          Pin
 }
 
@@ -43,8 +44,10 @@ type candidate struct {
 // released, and other versions are superseded. The first pin makes a proposed server active. It needs
 // identity.PinDefinition for the server's team, in a person's session.
 //
-// Only what the endpoint served last can be pinned. Pinning the pinned definition again changes its risk, or
-// releases a tool that is served unchanged again; lowering a risk needs a reason.
+// Only what the endpoint served last can be pinned. Pinning the pinned definition again raises its risk, or releases a
+// tool that is served unchanged again. A risk that is lower than the tool's, or at the first pin lower than what the
+// server's annotations suggest, takes a second person: the tool is pinned at the higher one, and the lower is proposed,
+// with the reason, which is needed then ([Registry.DecideRisk]).
 //
 // Problems: NotFound no_such_server, no_such_definition; Invalid invalid_pin; Conflict definition_changed (something
 // else is served by now), definition_blocked, server_retired. Fields are named by definition id.
@@ -89,9 +92,10 @@ func candidatesTx(ctx context.Context, tx pgx.Tx, server lockedServer, pins []Pi
 	rows, _ := tx.Query(ctx, `
 		select d.id, d.tool_id, t.kind, t.name, d.number, d.digest, d.proposed_risk, d.findings, d.state,
 		       t.observed_digest as observed, coalesce(t.risk, '') as risk, coalesce(t.pinned_id, '') as pinned_id,
-		       t.held_at is not null as held
+		       t.held_at is not null as held, coalesce(o.number, 0) as served_number
 		from definitions d
 		join tools t on t.id = d.tool_id
+		left join definitions o on o.tool_id = t.id and o.digest = t.observed_digest
 		where t.server_id = @server and d.id = any (@ids)
 		order by t.kind, t.name, d.number
 		for update of t`, pgx.StrictNamedArgs{"server": server.ID, "ids": slices.Collect(maps.Keys(byID))})
@@ -124,11 +128,11 @@ func checkPins(candidates []candidate, reason string) error {
 		case !c.pin.Risk.Known():
 			invalid.Field(c.ID, "Choose the risk of "+name+".")
 		case !slices.Equal(c.Digest, c.Observed) || c.State == Superseded:
-			changed.Field(c.ID, fmt.Sprintf("%s v%d is not what the server serves now.", name, c.Number))
+			changed.Field(c.ID, name+" "+c.nowServed())
 		case blocked(c.Findings):
 			blocks.Field(c.ID, name+" cannot be pinned as it is.")
-		case reason == "" && weaker(c.pin.Risk, c.Risk):
-			invalid.Field(c.ID, fmt.Sprintf("%s was %s. Lowering its risk needs a reason.", name, c.Risk))
+		case reason == "" && weaker(c.pin.Risk, c.floor()):
+			invalid.Field(c.ID, fmt.Sprintf("%s counts as %s. Proposing a lower risk needs a reason.", name, c.floor()))
 		}
 		tools[c.ToolID] = true
 	}
@@ -140,6 +144,31 @@ func checkPins(candidates []candidate, reason string) error {
 	return nil
 }
 
+// nowServed says what is served in place of a definition that is not.
+func (c candidate) nowServed() string {
+	if c.ServedNumber == 0 {
+		return fmt.Sprintf("v%d is not offered any more.", c.Number)
+	}
+	return fmt.Sprintf("v%d is not what the server serves now: that is v%d.", c.Number, c.ServedNumber)
+}
+
+// floor is the risk below which no person alone can pin: the tool's own, or, before the first pin, the one that the
+// server's annotations suggest.
+func (c candidate) floor() policy.Risk {
+	if c.Risk == "" {
+		return c.ProposedRisk
+	}
+	return c.Risk
+}
+
+// risk is what the tool counts as once it is pinned.
+func (c candidate) risk() policy.Risk {
+	if weaker(c.pin.Risk, c.floor()) {
+		return c.floor()
+	}
+	return c.pin.Risk
+}
+
 var riskOrder = map[policy.Risk]int{policy.ReadOnly: 1, policy.Write: 2, policy.Destructive: 3}
 
 // weaker reports whether a is a lesser risk than b; nothing is weaker than no risk yet.
@@ -148,7 +177,7 @@ func weaker(a, b policy.Risk) bool { return riskOrder[a] < riskOrder[b] }
 func pinTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, candidates []candidate, reason string) error {
 	var ids, tools, risks []string
 	for _, c := range candidates {
-		ids, tools, risks = append(ids, c.ID), append(tools, c.ToolID), append(risks, string(c.pin.Risk))
+		ids, tools, risks = append(ids, c.ID), append(tools, c.ToolID), append(risks, string(c.risk()))
 	}
 	_, err := tx.Exec(ctx, `
 		update definitions set state = 'superseded'
@@ -164,13 +193,16 @@ func pinTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server locked
 		return fmt.Errorf("approving definitions: %w", err)
 	}
 	_, err = tx.Exec(ctx, `
-		update tools t set pinned_id = n.definition, risk = n.risk, held_at = null, held_reason = '', version = version + 1
+		update tools t set pinned_id = n.definition, risk = n.risk, version = version + 1, `+released+`
 		from unnest(@tools::text[], @ids::text[], @risks::text[]) as n (id, definition, risk)
 		where t.id = n.id`, pgx.StrictNamedArgs{"tools": tools, "ids": ids, "risks": risks})
 	if err != nil {
 		return fmt.Errorf("pinning: %w", err)
 	}
-	if err := auditPinsTx(ctx, tx, who, server, candidates, reason); err != nil {
+	if err := audit.AppendAll(ctx, tx, pinEvents(who, server, candidates, reason)); err != nil {
+		return err
+	}
+	if err := proposeLowerTx(ctx, tx, who, server, candidates, reason); err != nil {
 		return err
 	}
 	if server.State == Proposed {
@@ -180,23 +212,22 @@ func pinTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server locked
 	return err
 }
 
-func auditPinsTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, candidates []candidate, reason string) error {
+func pinEvents(who identity.Principal, server lockedServer, candidates []candidate, reason string) []audit.Event {
+	events := make([]audit.Event, 0, len(candidates))
 	for _, c := range candidates {
-		err := audit.Append(ctx, tx, audit.Event{
+		events = append(events, audit.Event{
 			Kind: "definition.pinned", Who: who, TargetKind: "tool", TargetID: c.ToolID, TargetName: visible(c.Name, 200),
 			Detail: map[string]any{
 				"server_id": server.ID, "server": server.Name, "kind": c.Kind, "version": c.Number, "digest": digestOf(c.Digest).String(),
-				"risk": c.pin.Risk, "risk_before": c.Risk, "risk_proposed": c.ProposedRisk, "was_held": c.Held, "reason": reason,
+				"risk": c.risk(), "risk_before": c.Risk, "risk_proposed": c.ProposedRisk, "was_held": c.Held, "reason": reason,
 			},
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	return events
 }
 
-// Reject says that a pending definition is not wanted. The tool stays as it is: held, or never callable. It needs
+// Reject says that a pending definition is not wanted. The tool stays as it is: held, as gravely as before, or never
+// callable; served again, the definition is still rejected. It needs
 // identity.PinDefinition for the server's team, in a person's session, and a reason.
 //
 // Problems: NotFound no_such_server, no_such_definition; Invalid invalid_reason; Conflict definition_changed.
@@ -222,7 +253,10 @@ func (r *Registry) Reject(ctx context.Context, who identity.Principal, serverID,
 }
 
 func rejectTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, c candidate, reason string) error {
-	if c.State != Pending {
+	switch {
+	case c.ServedNumber != 0 && c.ServedNumber != c.Number:
+		return problem.New(problem.Conflict, "definition_changed", "This %s Nothing was changed; look at v%d.", c.nowServed(), c.ServedNumber)
+	case c.State != Pending:
 		return problem.New(problem.Conflict, "definition_changed", "This version is %s by now. Nothing was changed.", c.State)
 	}
 	_, err := tx.Exec(ctx, `

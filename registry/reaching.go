@@ -23,7 +23,7 @@ func (r *Registry) GrantsReaching(ctx context.Context, who identity.Principal, t
 	}
 	var snapshot Snapshot
 	err = pgx.BeginTxFunc(ctx, r.pool, ReadOnly, func(tx pgx.Tx) (err error) {
-		snapshot, err = r.serverSnapshotTx(ctx, tx, serverID)
+		snapshot, err = r.permitsTx(ctx, tx, serverID)
 		return err
 	})
 	if err != nil {

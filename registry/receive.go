@@ -37,23 +37,23 @@ func (r *Registry) Finish(ctx context.Context, who identity.Principal, id string
 	if err != nil {
 		return err
 	}
-	var held bool
+	var moved bool
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
-		held, err = finishTx(ctx, tx, who, d, offer.ServerInfo, seen, refusal)
+		moved, err = finishTx(ctx, tx, who, d, offer.ServerInfo, seen, refusal)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	r.hub.Wake(ctx, TopicDiscoveries)
-	if held {
+	if moved {
 		r.hub.Wake(ctx, TopicPolicy)
 	}
 	return refusal
 }
 
 // finishTx uses what was seen, and ends the discovery as done, or as failed because of the refusal.
-func finishTx(ctx context.Context, tx pgx.Tx, who identity.Principal, d Discovery, info json.RawMessage, seen served, refusal error) (held bool, err error) {
+func finishTx(ctx context.Context, tx pgx.Tx, who identity.Principal, d Discovery, info json.RawMessage, seen served, refusal error) (moved bool, err error) {
 	job, err := lockJobTx(ctx, tx, who, d.ServerID, d.ID)
 	if err != nil {
 		return false, err
@@ -70,7 +70,7 @@ func finishTx(ctx context.Context, tx pgx.Tx, who identity.Principal, d Discover
 	} else {
 		err = doneTx(ctx, tx, who, job, info, got)
 	}
-	if err != nil || got.heldNow == 0 {
+	if err != nil || !got.moves {
 		return false, err
 	}
 	_, err = BumpTx(ctx, tx)
@@ -98,7 +98,7 @@ func doneTx(ctx context.Context, tx pgx.Tx, who identity.Principal, job lockedJo
 	return audit.Append(ctx, tx, audit.Event{
 		Kind: "server.discovery_finished", Who: who, TargetKind: "server", TargetID: job.server.ID, TargetName: job.server.Name,
 		Detail: map[string]any{
-			"discovery_id": job.ID, "offered": got.offered, "new": got.created, "changed": got.changed, "held": got.heldNow,
+			"discovery_id": job.ID, "offered": got.offered, "new": got.created, "changed": got.changed, "held": got.heldNow, "gone": got.gone,
 		},
 	})
 }
@@ -135,7 +135,7 @@ func (r *Registry) Observe(ctx context.Context, who identity.Principal, o client
 		if err != nil {
 			return err
 		}
-		if got, err = receiveTx(ctx, tx, who, server, seen); err != nil || got.heldNow == 0 {
+		if got, err = receiveTx(ctx, tx, who, server, seen); err != nil || !got.moves {
 			return err
 		}
 		_, err = BumpTx(ctx, tx)
@@ -150,7 +150,7 @@ func (r *Registry) Observe(ctx context.Context, who identity.Principal, o client
 	if err != nil {
 		return client.ObservationReply{}, err
 	}
-	if got.heldNow > 0 {
+	if got.moves {
 		r.hub.Wake(ctx, TopicPolicy)
 	}
 	reply := client.ObservationReply{Held: []client.HeldTool{}}
@@ -181,7 +181,7 @@ func lockObservedTx(ctx context.Context, tx pgx.Tx, who identity.Principal, o cl
 		return lockedServer{}, errOutside
 	case server.State == Retired:
 		return lockedServer{}, retired()
-	case digestOf(server.EndpointDigest) != o.EndpointDigest:
+	case server.EndpointID == "" || digestOf(server.EndpointDigest) != o.EndpointDigest:
 		return lockedServer{}, problem.New(problem.Conflict, "endpoint_changed", "The server has another endpoint now. Load the policy and look again.")
 	}
 	return server, nil

@@ -173,6 +173,29 @@ func proposeRiskTx(ctx context.Context, tx pgx.Tx, who identity.Principal, serve
 	})
 }
 
+// proposeLowerTx ends the proposals that these pins make void, and opens those that they ask for. A proposal stays open
+// only if the definition that it is about is pinned again at the risk that the tool had.
+func proposeLowerTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, candidates []candidate, reason string) error {
+	var void []string
+	for _, c := range candidates {
+		if c.PinnedID != c.ID || c.pin.Risk != c.Risk {
+			void = append(void, c.ToolID)
+		}
+	}
+	if err := supersedeProposalsTx(ctx, tx, void); err != nil {
+		return err
+	}
+	for _, c := range candidates {
+		if !weaker(c.pin.Risk, c.floor()) {
+			continue
+		}
+		if _, err := proposeRiskTx(ctx, tx, who, server, c, c.floor(), reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // serverOfDefinition gives the server of a definition, which never changes.
 func (r *Registry) serverOfDefinition(ctx context.Context, id string) (serverID string, err error) {
 	err = r.pool.QueryRow(ctx, `select t.server_id from definitions d join tools t on t.id = d.tool_id where d.id = @id`,

@@ -170,3 +170,15 @@ func supersedeProposalsTx(ctx context.Context, tx pgx.Tx, tools []string) error 
 	}
 	return nil
 }
+
+// supersedeServerTx does so for all tools of a server, as part of another change of the server.
+func supersedeServerTx(ctx context.Context, tx pgx.Tx, serverID string) error {
+	_, err := tx.Exec(ctx, `
+		update risk_proposals x set state = 'superseded', decided_at = clock_timestamp()
+		from tools t
+		where t.server_id = @server and x.tool_id = t.id and x.state = 'open'`, pgx.StrictNamedArgs{"server": serverID})
+	if err != nil {
+		return fmt.Errorf("superseding risk proposals: %w", err)
+	}
+	return nil
+}

@@ -19,8 +19,6 @@ type Snapshot struct {
 	Servers    []policy.Server
 	Grants     []policy.SourceGrant
 	Guardrails []policy.SourceGuardrail
-
-	only string // server id; "": all
 }
 
 // ReadOnly are the options of the transaction that SnapshotTx belongs into: every statement sees the same state.
@@ -29,30 +27,34 @@ var ReadOnly = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadO
 // SnapshotTx reads the registry. tx must be of the kind [ReadOnly]. Rules are read strictly: one that this program
 // does not understand is an error, so that an older replica cannot publish a looser policy.
 func (r *Registry) SnapshotTx(ctx context.Context, tx pgx.Tx) (Snapshot, error) {
-	return r.serverSnapshotTx(ctx, tx, "")
+	s, err := r.permitsTx(ctx, tx, "")
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return s, r.readGuardrails(ctx, tx, &s)
 }
 
-// serverSnapshotTx is SnapshotTx with only one server, "" for all, and every rule.
-func (r *Registry) serverSnapshotTx(ctx context.Context, tx pgx.Tx, only string) (Snapshot, error) {
-	s := Snapshot{only: only}
+// permitsTx reads what allows: one server, "" for all, and all grants.
+func (r *Registry) permitsTx(ctx context.Context, tx pgx.Tx, only string) (s Snapshot, err error) {
 	if err := tx.QueryRow(ctx, `select generation, epoch from registry_head`).Scan(&s.Generation, &s.Epoch); err != nil {
 		return Snapshot{}, fmt.Errorf("reading the policy's generation: %w", err)
 	}
-	for _, read := range []func(context.Context, pgx.Tx, *Snapshot) error{r.readServers, r.readTools, r.readGrants, r.readGuardrails} {
-		if err := read(ctx, tx, &s); err != nil {
-			return Snapshot{}, err
-		}
+	if err := r.readServers(ctx, tx, &s, only); err != nil {
+		return Snapshot{}, err
 	}
-	return s, nil
+	if err := r.readTools(ctx, tx, &s, only); err != nil {
+		return Snapshot{}, err
+	}
+	return s, r.readGrants(ctx, tx, &s)
 }
 
-func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot) error {
+func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot, only string) error {
 	rows, _ := tx.Query(ctx, `
 		select s.id, s.name, s.state, s.team_id as team, s.labels, `+endpointColumns+`
 		from servers s
 		join endpoints e on e.server_id = s.id and e.ended_at is null
 		where s.state in ('active', 'suspended') and (@only = '' or s.id = @only)
-		order by s.id`, pgx.StrictNamedArgs{"only": s.only})
+		order by s.id`, pgx.StrictNamedArgs{"only": only})
 	type row struct {
 		ID, Name, State, Team string
 		Labels                []string
@@ -71,20 +73,21 @@ func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot) erro
 	return nil
 }
 
-// readTools adds what is pinned. A tool counts as held also where only the digests say so: a second wall.
-func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot) error {
+// readTools adds what is pinned. Only a tool that is offered exactly so, and not held, is callable: one that is gone
+// counts as held, and so does one where only the digests say so.
+func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot, only string) error {
 	byID := make(map[string]*policy.Server, len(s.Servers))
 	for i := range s.Servers {
 		byID[s.Servers[i].ID] = &s.Servers[i]
 	}
 	rows, _ := tx.Query(ctx, `
 		select t.id, t.server_id, t.kind, t.name, t.risk, t.pinned_id, d.digest,
-		       t.held_at is not null or (t.observed_digest is not null and t.observed_digest <> d.digest) as held
+		       t.held_at is not null or t.observed_digest is distinct from d.digest as held
 		from tools t
 		join definitions d on d.id = t.pinned_id
 		join servers s on s.id = t.server_id
 		where s.state in ('active', 'suspended') and (@only = '' or s.id = @only)
-		order by t.server_id, t.kind, t.name`, pgx.StrictNamedArgs{"only": s.only})
+		order by t.server_id, t.kind, t.name`, pgx.StrictNamedArgs{"only": only})
 	var t policy.Tool
 	var serverID, definitionID string
 	var digest []byte
@@ -108,7 +111,7 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot) error 
 	if err != nil {
 		return fmt.Errorf("reading pinned tools: %w", err)
 	}
-	all, err := r.readParts(ctx, tx, pinned, s.only == "")
+	all, err := r.readParts(ctx, tx, pinned, only == "")
 	if err != nil {
 		return err
 	}

@@ -147,6 +147,9 @@ func changeStateTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s loc
 		if err := cancelOpenTx(ctx, tx, s.ID); err != nil {
 			return err
 		}
+		if err := supersedeServerTx(ctx, tx, s.ID); err != nil {
+			return err
+		}
 	}
 	return audit.Append(ctx, tx, audit.Event{
 		Kind: "server.state_changed", Who: who, TargetKind: "server", TargetID: s.ID, TargetName: s.Name,
