@@ -259,13 +259,14 @@ func SchemaVersion(ctx context.Context, pool *pgxpool.Pool) (uint, error) {
 	return uint(version), nil
 }
 
-// CheckSchema returns a *SchemaError unless the schema is at version want.
+// CheckSchema returns a *SchemaError unless the schema is at version want or one ahead: a migration is valid for the
+// binary before it too, so that replicas can be rolled after it.
 func CheckSchema(ctx context.Context, pool *pgxpool.Pool, want uint) error {
 	have, err := SchemaVersion(ctx, pool)
 	if err != nil {
 		return err
 	}
-	if have != want {
+	if have != want && have != want+1 {
 		return &SchemaError{Have: have, Want: want}
 	}
 	return nil
