@@ -31,7 +31,8 @@ func (r *Registry) SnapshotTx(ctx context.Context, tx pgx.Tx) (Snapshot, error) 
 	if err != nil {
 		return Snapshot{}, err
 	}
-	return s, r.readGuardrails(ctx, tx, &s)
+	err = r.readGuardrails(ctx, tx, &s)
+	return s, err
 }
 
 // permitsTx reads what allows: one server, "" for all, and all grants.
@@ -45,7 +46,8 @@ func (r *Registry) permitsTx(ctx context.Context, tx pgx.Tx, only string) (s Sna
 	if err := r.readTools(ctx, tx, &s, only); err != nil {
 		return Snapshot{}, err
 	}
-	return s, r.readGrants(ctx, tx, &s)
+	err = r.readGrants(ctx, tx, &s)
+	return s, err
 }
 
 func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot, only string) error {
