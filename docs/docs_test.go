@@ -127,7 +127,7 @@ func TestNamesAreReal(t *testing.T) {
 		{"flag", regexp.MustCompile(`(?:^|[\x60 "])(--[a-z][a-z-]*)`), all(help, `(--[a-z][a-z-]*)`), strings.Fields("--ignore-scripts --profile")},
 		{"variable", regexp.MustCompile(`\b(COUNTERSIGN_[A-Z_]+)\b`), all(help+sources, `\b(COUNTERSIGN_[A-Z_]+)\b`), nil},
 		{"make target", regexp.MustCompile(`\x60make ([a-z]+)`), all(read(t, "Makefile"), `(?m)^([a-z]+):`), nil},
-		{"address", regexp.MustCompile(`\b(?:GET|POST|PUT) (/(?:v1|oauth)/[\w{}/-]*[\w}])`), addresses(t), nil},
+		{"address", regexp.MustCompile(`\b(?:GET|POST|PUT|PATCH) (/(?:v1|oauth)/[\w{}/-]*[\w}])`), addresses(t), nil},
 		{"test", regexp.MustCompile(`\x60(Test\w+)`), all(sources, `\nfunc (Test\w+)`), nil},
 	}
 	for _, k := range kinds {
@@ -192,12 +192,20 @@ func helpOfEveryCommand(t *testing.T) string {
 	return help
 }
 
-// addresses are those of the table of routes, written as the pages do.
+// addresses are those of the tables of routes, written as the pages do.
 func addresses(t *testing.T) []string {
 	t.Helper()
 	param := regexp.MustCompile(`:(\w+)`)
 	var found []string
-	for _, path := range all(read(t, "server/routes.go"), `"(/(?:v1|oauth)/[^"]*)"`) {
+	tables, err := filepath.Glob(filepath.Join(root, "server", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, name := range tables {
+		text.WriteString(read(t, filepath.Join("server", filepath.Base(name))))
+	}
+	for _, path := range all(text.String(), `\{(?:get|post|put|patch), "(/(?:v1|oauth)/[^"]*)", `) {
 		found = append(found, param.ReplaceAllString(path, "{$1}"))
 	}
 	return append(found, "/v1/confirmations/{redemption_id}/outcome") // which the table calls id

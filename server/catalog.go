@@ -28,7 +28,7 @@ const catalogPrefix = "/registry/"
 const options = http.MethodOptions
 
 func (s *Server) catalogRoutes() []route {
-	routes := []route{{post, "/v1/imports", machine(identity.RegisterServer), api(importLimit, s.postImport)}}
+	var routes []route
 	for _, r := range []struct {
 		path string
 		read catalogReader
@@ -137,7 +137,7 @@ func writeCatalogError(c echo.Context, p *problem.Error) error {
 		message = "Server not found"
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.JSON(statusOf(p), struct {
+	return c.JSON(p.Kind.Status(), struct {
 		Error string `json:"error"`
 	}{message})
 }

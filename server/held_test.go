@@ -61,6 +61,7 @@ type held struct {
 	ask       client.Ask
 	approval  client.Approval
 	event     string // an audit event
+	tool      string // delete_orders
 }
 
 // hold registers, pins and grants, and lets Vera's agent ask for delete_orders.
@@ -71,6 +72,7 @@ func (w *world) hold(g *edge) *held {
 	h.server, h.discovery = server, discovery.ID
 	w.offer(g, listOrders, deleteOrders)
 	definitions := w.served(server.ID)
+	h.tool = definitions["delete_orders"].ToolID
 	pins := url.Values{"reason": {"seen"}}
 	for name, risk := range map[string]string{"list_orders": "read_only", "delete_orders": "destructive"} {
 		pins.Add("pin", definitions[name].ID)
@@ -108,7 +110,8 @@ func (w *world) asking(g *edge, server registry.Server, d registry.Definition, a
 func (h *held) id(path string) string {
 	for prefix, id := range map[string]string{
 		"/approvals": h.approval.ID, "/v1/approvals": h.approval.ID, "/servers": h.server.ID, "/gateways": h.g.ID,
-		"/grants": h.grant.ID, "/audit": h.event, "/v1/discoveries": h.discovery,
+		"/grants": h.grant.ID, "/audit": h.event, "/v1/discoveries": h.discovery, "/v1/servers": h.server.ID, "/v1/teams": h.server.TeamID,
+		"/v1/tools": h.tool, "/v1/drift": h.tool, "/v1/grants": h.grant.ID, "/v1/gateways": h.g.ID,
 	} {
 		if strings.HasPrefix(path, prefix+"/") {
 			return id

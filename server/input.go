@@ -42,7 +42,7 @@ func readForm(c echo.Context) error {
 	r := c.Request()
 	if header := r.Header.Get("Content-Type"); header != "" {
 		if kind, _, err := mime.ParseMediaType(header); err != nil || kind != "application/x-www-form-urlencoded" {
-			return problem.New(problem.Invalid, unsupportedMedia, "A form is sent as application/x-www-form-urlencoded. Nothing was changed.").Because(err)
+			return problem.New(problem.UnsupportedMedia, unsupportedMedia, "A form is sent as application/x-www-form-urlencoded. Nothing was changed.").Because(err)
 		}
 	}
 	r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, formLimit)

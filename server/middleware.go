@@ -143,7 +143,7 @@ func (s *Server) toProblem(err error) *problem.Error {
 		case http.StatusNotFound:
 			return problem.New(problem.NotFound, "no_such_page", "There is nothing at this address.")
 		case http.StatusMethodNotAllowed:
-			return problem.New(problem.Invalid, methodNotAllowed, "This address does not take that method. Nothing was changed.")
+			return problem.New(problem.MethodNotAllowed, methodNotAllowed, "This address does not take that method. Nothing was changed.")
 		case http.StatusRequestEntityTooLarge:
 			return problem.New(problem.TooLarge, "too_large", "The request is too large. Nothing was changed.")
 		}
@@ -172,22 +172,11 @@ func isUnkeepable(err error) bool {
 	return ok && (pgErr.Code == pgerrcode.CharacterNotInRepertoire || pgErr.Code == pgerrcode.UntranslatableCharacter)
 }
 
-// Codes of what only HTTP knows; they have no kind of their own.
+// Codes of what only HTTP knows.
 const (
 	methodNotAllowed = "method_not_allowed"
 	unsupportedMedia = "unsupported_media_type"
 )
-
-// statusOf is the status of the answer to a problem.
-func statusOf(p *problem.Error) int {
-	switch p.Code {
-	case methodNotAllowed:
-		return http.StatusMethodNotAllowed
-	case unsupportedMedia:
-		return http.StatusUnsupportedMediaType
-	}
-	return p.Kind.Status()
-}
 
 func isMachinePath(path string) bool {
 	return strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/oauth/") || path == "/healthz" || path == "/readyz"

@@ -131,7 +131,7 @@ func (s *Server) toSignIn(c echo.Context) error {
 // errorPage tells a person what happened, what is still safe, and what to do next.
 func (s *Server) errorPage(c echo.Context, p *problem.Error) error {
 	who := principal(c)
-	view := web.Problem{Status: statusOf(p), Title: problemTitle(p), Message: p.Message, Back: "/", BackTo: "Go to the overview", Request: requestID(c)}
+	view := web.Problem{Status: p.Kind.Status(), Title: problemTitle(p), Message: p.Message, Back: "/", BackTo: "Go to the overview", Request: requestID(c)}
 	switch p.Kind {
 	case problem.Unavailable:
 		view.Safe = []string{"Nothing was changed.", "Gateways go on enforcing the policy they hold, until its lease ends."}
@@ -146,12 +146,12 @@ func (s *Server) errorPage(c echo.Context, p *problem.Error) error {
 	if who.Kind == identity.Person && p.Kind != problem.Unavailable {
 		page = s.page(c, who, view.Title, "")
 	}
-	return render(c, statusOf(p), web.ProblemPage(page, view))
+	return render(c, p.Kind.Status(), web.ProblemPage(page, view))
 }
 
 func problemTitle(p *problem.Error) string {
 	switch p.Kind {
-	case problem.Invalid:
+	case problem.Invalid, problem.MethodNotAllowed, problem.UnsupportedMedia:
 		return "This request cannot be understood"
 	case problem.Forbidden:
 		return "You may not do this"

@@ -24,9 +24,10 @@ const (
 	put  = http.MethodPut
 )
 
-// routes is the whole address space: who may reach what. A person's routes also check the form token on POST.
+// routes is the whole address space: who may reach what. A person's routes also check the form token on POST. Those
+// of machines are in the tables of operations, which also make the OpenAPI document (operations).
 func (s *Server) routes() []route {
-	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.gatewayRoutes(), s.catalogRoutes())
+	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.machineRoutes(), s.catalogRoutes())
 }
 
 func (s *Server) commonRoutes() []route {
@@ -83,29 +84,6 @@ func (s *Server) consoleRoutes() []route {
 
 		{get, "/audit", person(identity.ReadAudit), s.auditPage},
 		{get, "/audit/:id", person(identity.ReadAudit), s.auditEntryPage},
-	}
-}
-
-// gatewayRoutes are what gateways use: their credentials, the policy, discoveries and held calls.
-func (s *Server) gatewayRoutes() []route {
-	return []route{
-		{post, "/oauth/token", public, s.limited(s.postToken)},
-		{get, "/v1/keys", public, s.getKeys},
-		{get, "/v1/policy", gateway, s.getPolicy},
-		{get, "/v1/definitions/:digest", gateway, s.getDefinition},
-		{put, "/v1/gateways/self/status", gateway, api(bodyLimit, s.putStatus)},
-		{post, "/v1/discoveries/lease", gateway, api(bodyLimit, s.leaseDiscovery)},
-		{post, "/v1/discoveries/:id/progress", gateway, api(bodyLimit, s.postProgress)},
-		{post, "/v1/discoveries/:id/result", gateway, api(discoveryLimit, s.postOffer)},
-		{post, "/v1/discoveries/:id/failure", gateway, api(bodyLimit, s.postFailure)},
-		{post, "/v1/observations", gateway, api(discoveryLimit, s.postObservation)},
-		{post, "/v1/approvals", gateway, api(bodyLimit, s.postApproval)},
-		{get, "/v1/approvals/:id", gateway, api(0, s.getApproval)},
-		{post, "/v1/approvals/:id/token", gateway, api(0, s.claimToken)},
-		{post, "/v1/approvals/:id/cancel", gateway, api(0, s.cancelApproval)},
-		{post, "/v1/confirmations/redeem", gateway, api(bodyLimit, s.redeem)},
-		{post, "/v1/confirmations/:id/outcome", gateway, api(bodyLimit, s.outcome)},
-		{post, "/v1/calls", gateway, api(bodyLimit, s.postCalls)},
 	}
 }
 

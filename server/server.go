@@ -116,6 +116,7 @@ type Server struct {
 	approvals *approvals.Queue
 	delivery  *delivery.Delivery
 	anonymous *limiter
+	openAPI   []byte // GET /v1/openapi.json
 	echo      *echo.Echo
 	draining  chan struct{} // closed when the replica begins to stop: parked requests answer at once
 }
@@ -136,6 +137,10 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		anonymous: newLimiter(cfg.Now), draining: make(chan struct{}),
 	}
 	if err := s.wire(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	if s.openAPI, err = openAPIDocument(s.operations(), cfg.PublicURL); err != nil {
 		pool.Close()
 		return nil, err
 	}

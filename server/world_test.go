@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/labstack/echo/v4"
 
+	"countersign/client"
 	"countersign/delivery"
 	"countersign/identity"
 	"countersign/internal/devidp"
@@ -350,9 +351,9 @@ func (a answer) shown() string {
 }
 
 // wantProblem fails unless the answer is the problem, in the form of RFC 9457.
-func (a answer) wantProblem(t testing.TB, status int, code string) problemJSON {
+func (a answer) wantProblem(t testing.TB, status int, code string) client.ProblemReply {
 	t.Helper()
-	var p problemJSON
+	var p client.ProblemReply
 	if err := json.Unmarshal([]byte(a.body), &p); err != nil || a.header.Get("Content-Type") != "application/problem+json" {
 		t.Fatalf("status %d, no problem of the code %s: %s", a.status, code, a.shown())
 	}

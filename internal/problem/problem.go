@@ -28,6 +28,10 @@ const (
 	TooLarge
 	RateLimited
 	Unavailable
+	MethodNotAllowed
+	UnsupportedMedia
+	Unprocessable        // understood, and contradicts what was said before
+	PreconditionRequired // a change has to say which version it is of
 )
 
 var statuses = map[Kind]int{
@@ -42,6 +46,11 @@ var statuses = map[Kind]int{
 	TooLarge:        http.StatusRequestEntityTooLarge,
 	RateLimited:     http.StatusTooManyRequests,
 	Unavailable:     http.StatusServiceUnavailable,
+
+	MethodNotAllowed:     http.StatusMethodNotAllowed,
+	UnsupportedMedia:     http.StatusUnsupportedMediaType,
+	Unprocessable:        http.StatusUnprocessableEntity,
+	PreconditionRequired: http.StatusPreconditionRequired,
 }
 
 // Status is the HTTP status of k.
