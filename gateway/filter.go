@@ -131,7 +131,7 @@ func (x *exchange) filterList(member string, kind policy.Kind, key string, eleme
 			continue
 		}
 		names[name] = true
-		if v.Outcome != policy.Deny && !x.g.watch.isHeld(v.Server, v.Tool) {
+		if v.Listed() && !x.g.watch.isHeld(v.Server, v.Tool) {
 			kept = append(kept, raw)
 		}
 	}

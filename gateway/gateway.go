@@ -29,6 +29,7 @@ type Gateway struct {
 	schemas    *schemas
 	watch      *watcher
 	held       *heldCalls
+	limits     *limits
 	stdio      *stdioPool
 	background background
 	dialer     *dialer
@@ -73,6 +74,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.verifier = newVerifier(cfg, g.own, g.now)
 	g.sessions = newSessions(g.now)
 	g.held = newHeldCalls(seal, g.now)
+	g.limits = newLimits(log, g.now)
 	g.upstream = &http.Client{Transport: g.dialer.transport(), CheckRedirect: noRedirect}
 	g.stdio = newStdioPool(g)
 	g.watch = newWatcher(g)

@@ -14,6 +14,8 @@ type decision struct {
 	Decision client.Decision `json:"decision"`
 	Reason   policy.Reason   `json:"reason"`
 	Path     string          `json:"path,omitempty"` // of an argument that is not valid
+
+	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"` // of a rate limit
 }
 
 func (x *exchange) decide(u use) policy.Verdict { return x.snapshot.Index.Decide(x.asked(u)) }
@@ -48,6 +50,11 @@ func (x *exchange) govern() error {
 	if v.Outcome == policy.Hold {
 		return x.hold(v)
 	}
+	room, ok, err := x.takeRoom(v, "")
+	if !ok {
+		return err
+	}
+	room.charge()
 	return x.forward()
 }
 
@@ -71,6 +78,8 @@ func denialText(reason policy.Reason, u use) string {
 	switch reason {
 	case policy.ReasonDeniedByGuardrail:
 		return fmt.Sprintf("DENIED by policy (not executed): a guardrail forbids this %s for you. Do not retry; ask an admin if it should be allowed.", u.kind)
+	case policy.ReasonMFARequired:
+		return fmt.Sprintf("SECOND FACTOR REQUIRED (not executed): this %s is only for people who signed in with a second factor. Ask your user to sign in again with one; then call again with the new token.", u.kind)
 	case policy.ReasonDrifted:
 		return driftText(u.kind)
 	case policy.ReasonSuspended:
@@ -91,8 +100,14 @@ func (x *exchange) deny(reason policy.Reason, text string) error {
 }
 
 func (x *exchange) denyAt(reason policy.Reason, text, path string) error {
-	x.record(client.DeniedCall, reason)
-	said := map[string]any{metaDecision: decision{Decision: client.DeniedCall, Reason: reason, Path: path}}
+	return x.denyWith(text, decision{Reason: reason, Path: path})
+}
+
+// denyWith is deny with more than a reason; d.Decision is filled in.
+func (x *exchange) denyWith(text string, d decision) error {
+	d.Decision = client.DeniedCall
+	x.record(d.Decision, d.Reason)
+	said := map[string]any{metaDecision: d}
 	if x.message.method != "tools/call" || !x.message.request() {
 		return &rpcError{code: codeDenied, message: text, data: said}
 	}

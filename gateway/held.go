@@ -117,7 +117,7 @@ func (x *exchange) hold(v policy.Verdict) error {
 		return &rpcError{code: codeInternal, message: "The request was given up."}
 	}
 	defer release()
-	h := &heldCall{x: x, call: call, digest: digest}
+	h := &heldCall{x: x, verdict: v, call: call, digest: digest}
 	goOn, err := h.pass()
 	if err != nil || !goOn {
 		return err
@@ -202,9 +202,10 @@ func (x *exchange) approvedBody(arguments []byte) ([]byte, error) {
 
 // heldCall is one exchange about one call that needs an approval.
 type heldCall struct {
-	x      *exchange
-	call   policy.Call
-	digest canonical.Digest
+	x       *exchange
+	verdict policy.Verdict
+	call    policy.Call
+	digest  canonical.Digest
 }
 
 // pass asks for the approval, and says whether the exchange may go on to the server. If not, the caller was
@@ -278,9 +279,20 @@ func (h *heldCall) act(ctx context.Context, a client.Approval) (goOn bool, err e
 }
 
 // redeem claims and uses the confirmation. After it returned true this exchange, and no other anywhere, may
-// execute the call.
+// execute the call. It counts for rate limits only then; where one has no room, the confirmation is left unused.
 func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, err error) {
 	x := h.x
+	room, ok, err := x.takeRoom(h.verdict, " The approval was not used; it is good for a few minutes.")
+	if !ok {
+		return false, err
+	}
+	defer func() {
+		if goOn {
+			room.charge()
+		} else {
+			room.release()
+		}
+	}()
 	claim, err := x.g.client.Claim(ctx, a.ID)
 	if err != nil {
 		return false, h.notRedeemed(err)

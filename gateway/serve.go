@@ -154,6 +154,7 @@ const (
 	reasonUnobserved   policy.Reason = "not_observed"
 	reasonArguments    policy.Reason = "invalid_arguments"
 	reasonSchema       policy.Reason = "schema_not_enforceable"
+	reasonRateLimited  policy.Reason = "rate_limited"
 	reasonUnavailable  policy.Reason = "approval_unavailable"
 	reasonNotApproved  policy.Reason = "not_approved"
 	reasonPolicyMoving policy.Reason = "policy_changing"

@@ -27,6 +27,29 @@ func TestDecideAllocatesNothingWhenAllowed(t *testing.T) {
 	}
 }
 
+// As above, where every call is also counted by limits and wants a second factor.
+func TestDecideAllocatesNothingForLimits(t *testing.T) {
+	src := aSource()
+	for i := range 3 {
+		src.Guardrails = append(src.Guardrails, guardrailOn(fmt.Sprintf("r9%d", i), policy.Subject{Everyone: true},
+			policy.Effect{RateLimit: &policy.RateLimit{Calls: i + 1, Seconds: 60}}))
+	}
+	src.Guardrails = append(src.Guardrails, guardrailOn("r99", policy.Subject{Everyone: true}, policy.Effect{MFA: true}))
+	src.Grants = []policy.SourceGrant{grantTo("g1", policy.Subject{Everyone: true}, []string{"*"}, nil)}
+	doc, _, err := policy.Compile(src, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ix := must(policy.NewIndex(doc))(t)
+	r := policy.Request{Server: "a/x", Kind: policy.KindTool, Name: "read", Now: noon, Principal: &policy.Principal{Issuer: idp, Subject: "ann", AMR: []string{"pwd", "otp"}}}
+	if v := ix.Decide(r); v.Outcome != policy.Allow || len(v.Limits) != 3 {
+		t.Fatalf("decided %v %s, limits %v", v.Outcome, v.Reason, v.Limits)
+	}
+	if n := testing.AllocsPerRun(100, func() { ix.Decide(r) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestDecideWithoutAPrincipal(t *testing.T) {
 	t.Parallel()
 	src := aSource()

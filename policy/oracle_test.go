@@ -121,7 +121,7 @@ func oracleTwoFactors(p *policy.Principal) bool {
 	has := func(methods ...string) bool {
 		return slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(p.AMR, m) })
 	}
-	knows, owns, is := has("pwd", "pin"), has("otp", "swk"), has("fpt")
+	knows, owns, is := has("pwd", "pin"), has("otp", "swk", "hwk", "sms", "tel"), has("fpt", "face")
 	return has("mfa") || knows && owns || knows && is || owns && is
 }
 

@@ -49,14 +49,15 @@ type storyRule struct {
 	NotAfter  *time.Time      `json:"not_after"`
 }
 
-// storyCall is [caller, server, tool, outcome, reason, approval].
+// storyCall is [caller, server, tool, outcome, reason, approval, limits].
 type storyCall struct {
 	caller, server, tool, outcome, reason string
 	approval                              *policy.Approval
+	limits                                []string
 }
 
 func (c *storyCall) UnmarshalJSON(text []byte) error {
-	fields := []any{&c.caller, &c.server, &c.tool, &c.outcome, &c.reason, &c.approval}
+	fields := []any{&c.caller, &c.server, &c.tool, &c.outcome, &c.reason, &c.approval, &c.limits}
 	return json.Unmarshal(text, &fields)
 }
 
@@ -92,7 +93,7 @@ func TestStories(t *testing.T) {
 	readYAML(t, "callers.yaml", &callers)
 	var servers map[string]storyServer
 	readYAML(t, "servers.yaml", &servers)
-	for _, file := range []string{"meaning.yaml", "subjects.yaml", "resources.yaml", "approvals.yaml"} {
+	for _, file := range []string{"meaning.yaml", "subjects.yaml", "resources.yaml", "approvals.yaml", "effects.yaml"} {
 		var stories []story
 		readYAML(t, file, &stories)
 		for _, s := range stories {
@@ -131,6 +132,13 @@ func (s story) check(t *testing.T, callers map[string]*policy.Principal) {
 		got := ix.Decide(r)
 		if got.Outcome.String() != c.outcome || string(got.Reason) != c.reason {
 			t.Errorf("%s, %s, %s: %v %s, want %s %s\n%v", c.caller, c.server, c.tool, got.Outcome, got.Reason, c.outcome, c.reason, ix.Explain(r))
+		}
+		var limits []string
+		for _, g := range got.Limits {
+			limits = append(limits, ix.Document().Guardrails[g].ID)
+		}
+		if !slices.Equal(limits, c.limits) {
+			t.Errorf("%s, %s, %s: limited by %v, want %v", c.caller, c.server, c.tool, limits, c.limits)
 		}
 		if c.approval != nil {
 			c.approval.OwningTeam = got.Approval.OwningTeam // shown by the team's id in teams
