@@ -2,9 +2,16 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
 
+	"github.com/jackc/pgx/v5"
+
+	"countersign/canonical"
 	"countersign/desired"
 	"countersign/identity"
+	"countersign/internal/problem"
 )
 
 // PlanOptions say how files and the registry are compared.
@@ -59,15 +66,83 @@ func (p Plan) Empty() bool { return len(p.Changes) == 0 }
 //
 // Problem: Invalid invalid_set, with a field for each thing that is wrong, named by its path: grants[key].for.users[0].
 func (r *Registry) Plan(ctx context.Context, who identity.Principal, set desired.Set, opts PlanOptions) (Plan, error) {
-	return Plan{}, nil
+	if err := mayPlan(who); err != nil {
+		return Plan{}, err
+	}
+	if err := checkSet(set); err != nil {
+		return Plan{}, err
+	}
+	var plan Plan
+	err := pgx.BeginTxFunc(ctx, r.pool, ReadOnly, func(tx pgx.Tx) (err error) {
+		plan, _, err = r.planTx(ctx, tx, set, opts)
+		return err
+	})
+	return plan, err
 }
 
-// Apply makes the registry what set says, all of it or nothing, if that is still the plan whose digest was seen.
-func (r *Registry) Apply(ctx context.Context, who identity.Principal, set desired.Set, opts PlanOptions, seen string) (Plan, error) {
-	return Plan{}, nil
+// checkSet refuses a set that is wrong by itself.
+func checkSet(set desired.Set) error {
+	wrong := set.Check()
+	if len(wrong) == 0 {
+		return nil
+	}
+	invalid := invalidSet()
+	for _, w := range wrong {
+		invalid.Field(w.Path, w.Message)
+	}
+	return invalid
 }
 
-// Export gives everything that has neither ended nor retired, so that a plan of it is empty.
-func (r *Registry) Export(ctx context.Context, who identity.Principal) (desired.Set, error) {
-	return desired.Set{}, nil
+func invalidSet() *problem.Error {
+	return problem.New(problem.Invalid, "invalid_set", "The files cannot be applied as they are. Nothing was changed.")
+}
+
+// planTx makes the plan in a transaction that sees one state of the database.
+func (r *Registry) planTx(ctx context.Context, tx pgx.Tx, set desired.Set, opts PlanOptions) (Plan, []planStep, error) {
+	names := make([]string, len(set.Servers))
+	for i, s := range set.Servers {
+		names[i] = strings.ToLower(s.Name)
+	}
+	now, err := readPresentTx(ctx, tx, names)
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	p, err := newPlanner(now, set, opts)
+	if err != nil {
+		return Plan{}, nil, err
+	}
+	plan := Plan{Changes: make([]PlannedChange, len(p.steps)), Gains: []string{}, Loses: []string{}, Unmanaged: p.unmanaged()}
+	for i, s := range p.steps {
+		plan.Changes[i] = s.PlannedChange
+	}
+	if err := tx.QueryRow(ctx, `select generation from registry_head`).Scan(&plan.Generation); err != nil {
+		return Plan{}, nil, fmt.Errorf("reading the policy's generation: %w", err)
+	}
+	if err := r.addEffectsTx(ctx, tx, &plan, p.steps); err != nil {
+		return Plan{}, nil, err
+	}
+	plan.Digest, err = plan.digest(opts)
+	return plan, p.steps, err
+}
+
+// digest is of what the plan does and of what a person was told of it.
+func (p Plan) digest(opts PlanOptions) (string, error) {
+	raw, err := json.Marshal(struct {
+		Prune        bool
+		Changes      []PlannedChange
+		Gains, Loses []string
+	}{opts.Prune, p.Changes, p.Gains, p.Loses})
+	if err != nil {
+		return "", fmt.Errorf("describing a plan: %w", err)
+	}
+	return canonical.Sum("countersign/plan/v1", raw).String(), nil
+}
+
+// addEffectsTx adds who gains and who loses what.
+func (r *Registry) addEffectsTx(ctx context.Context, tx pgx.Tx, plan *Plan, steps []planStep) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	_, _, err := r.effectsTx(ctx, tx, steps)
+	return err
 }
