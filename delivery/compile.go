@@ -42,6 +42,9 @@ func (d *Delivery) lead(ctx context.Context) error {
 			if err := d.registry.Sweep(ctx); err != nil && ctx.Err() == nil {
 				d.log.Error("sweeping discoveries", slog.Any("error", err))
 			}
+			if err := d.registry.Backfill(ctx); err != nil && ctx.Err() == nil {
+				d.log.Error("filling what was stored without", slog.Any("error", err))
+			}
 		}
 		select { // changes that come together are compiled together
 		case <-ctx.Done():

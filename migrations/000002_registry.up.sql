@@ -38,7 +38,9 @@ alter table tools
   add column held_note    text not null default '',  -- why a person keeps it held
   add column held_note_by text not null default '',
   add column held_note_at timestamptz;
-create index tools_skeleton on tools (skeleton) where skeleton <> '';
+create index tools_skeleton on tools (skeleton, kind, created_at, id) where skeleton <> '';
+create index tools_without_skeleton on tools (id) where skeleton = '';
+create index definitions_not_counted on definitions (id) where tokens is null;
 create index tools_held on tools (held_at) where held_at is not null;
 
 -- Lowering a risk takes two: who proposes it does not decide it.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"countersign/canonical"
 	"countersign/identity"
 )
 
@@ -19,31 +18,6 @@ type received struct {
 	heldNow int
 	moves   bool  // the policy depends on what changed
 	holding []key // every pinned tool of the server that is held now
-}
-
-// examineNew runs the checks on those definitions that the server was not known to serve. It does so before the
-// transaction begins, as it costs the most; a definition, once known, stays known.
-func (r *Registry) examineNew(ctx context.Context, serverID string, s *served) error {
-	rows, _ := r.pool.Query(ctx, `
-		select distinct d.digest from definitions d join tools t on t.id = d.tool_id where t.server_id = @server`,
-		pgx.StrictNamedArgs{"server": serverID})
-	digests, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
-	if err != nil {
-		return fmt.Errorf("reading known definitions: %w", err)
-	}
-	known := make(map[canonical.Digest]bool, len(digests))
-	for _, d := range digests {
-		known[digestOf(d)] = true
-	}
-	for i := range s.items {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if it := &s.items[i]; !known[it.digest] {
-			it.findings = examine(it.Kind, it.raw)
-		}
-	}
-	return nil
 }
 
 // receiveTx writes what compare finds: new tools and definitions, what is served and what is not, and holds. It
@@ -68,6 +42,9 @@ func receiveTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lo
 			return received{}, err
 		}
 	}
+	if err := refindTx(ctx, tx, s.refound); err != nil {
+		return received{}, err
+	}
 	if err := holdTx(ctx, tx, who, server, tools, c); err != nil {
 		return received{}, err
 	}
@@ -82,16 +59,18 @@ func createTx(ctx context.Context, tx pgx.Tx, server lockedServer, c *changes) e
 	if len(c.create) == 0 {
 		return nil
 	}
-	kinds, names := make([]string, len(c.create)), make([]string, len(c.create))
+	kinds, names, skeletons := make([]string, len(c.create)), make([]string, len(c.create)), make([]string, len(c.create))
 	byKey := make(map[key]item, len(c.create))
 	for i, it := range c.create {
-		kinds[i], names[i] = string(it.Kind), it.Name
+		kinds[i], names[i], skeletons[i] = string(it.Kind), it.Name, Skeleton(it.Name)
 		byKey[it.key] = it
 	}
 	rows, _ := tx.Query(ctx, `
-		insert into tools (server_id, kind, name)
-		select @server, n.kind, n.name from unnest(@kinds::text[], @names::text[]) as n (kind, name)
-		returning id, kind, name`, pgx.StrictNamedArgs{"server": server.ID, "kinds": kinds, "names": names})
+		insert into tools (server_id, kind, name, skeleton)
+		select @server, n.kind, n.name, n.skeleton
+		from unnest(@kinds::text[], @names::text[], @skeletons::text[]) as n (kind, name, skeleton)
+		returning id, kind, name`,
+		pgx.StrictNamedArgs{"server": server.ID, "kinds": kinds, "names": names, "skeletons": skeletons})
 	var id string
 	var k key
 	_, err := pgx.ForEachRow(rows, []any{&id, &k.Kind, &k.Name}, func() error {
@@ -114,21 +93,22 @@ func serveTx(ctx context.Context, tx pgx.Tx, server lockedServer, c changes) err
 	var ids, risks []string
 	var digests, raws [][]byte
 	var findings [][]Finding
+	var tokens []int
 	for id, it := range c.serve {
 		if it.findings == nil {
 			it.findings = []Finding{}
 		}
 		ids, risks, findings = append(ids, id), append(risks, string(it.risk)), append(findings, it.findings)
-		digests, raws = append(digests, it.digest[:]), append(raws, it.raw)
+		digests, raws, tokens = append(digests, it.digest[:]), append(raws, it.raw), append(tokens, it.tokens)
 	}
 	_, err := tx.Exec(ctx, `
-		insert into definitions (tool_id, number, digest, raw, proposed_risk, findings)
+		insert into definitions (tool_id, number, digest, raw, proposed_risk, findings, tokens)
 		select n.tool_id, 1 + coalesce((select max(o.number) from definitions o where o.tool_id = n.tool_id), 0),
-		       n.digest, n.raw, n.risk, n.findings
-		from unnest(@ids::text[], @digests::bytea[], @raws::bytea[], @risks::text[], @findings::jsonb[])
-		  as n (tool_id, digest, raw, risk, findings)
+		       n.digest, n.raw, n.risk, n.findings, nullif(n.tokens, 0)
+		from unnest(@ids::text[], @digests::bytea[], @raws::bytea[], @risks::text[], @findings::jsonb[], @tokens::integer[])
+		  as n (tool_id, digest, raw, risk, findings, tokens)
 		on conflict (tool_id, digest) do update set state = 'pending' where definitions.state = 'superseded'`,
-		pgx.StrictNamedArgs{"ids": ids, "digests": digests, "raws": raws, "risks": risks, "findings": findings})
+		pgx.StrictNamedArgs{"ids": ids, "digests": digests, "raws": raws, "risks": risks, "findings": findings, "tokens": tokens})
 	if err != nil {
 		return fmt.Errorf("inserting definitions: %w", err)
 	}

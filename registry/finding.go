@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -44,6 +45,7 @@ func examine(kind policy.Kind, raw []byte) []Finding {
 	}
 	var r reader
 	r.read(nil, object)
+	r.name(kind, object)
 	if kind == policy.KindTool {
 		r.schemas(object)
 	}
@@ -101,6 +103,18 @@ func (r *reader) text(at *step, s string, lines bool) {
 		r.add(Finding{
 			Code: u.code, Where: where, Blocks: true,
 			Message: "The text at " + where + " holds " + u.describe() + ".",
+		})
+	}
+}
+
+// name checks that the letters of a name are not partly others that only look Latin. What names of other servers it
+// looks like is asked of the database.
+func (r *reader) name(kind policy.Kind, definition map[string]any) {
+	name, _ := definition["name"].(string)
+	if odd := mixedScripts(name); kind != policy.KindResource && odd != 0 {
+		r.add(Finding{
+			Code: "mixed_scripts", Where: "/name", Blocks: true,
+			Message: fmt.Sprintf("The name mixes Latin letters with U+%04X, which only looks like %q.", odd, latinFor[odd]),
 		})
 	}
 }

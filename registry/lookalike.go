@@ -90,6 +90,26 @@ func toLatin(r rune) rune {
 	return r
 }
 
+// mixedScripts gives the first letter of another script in a name that is otherwise Latin, if the letter could pass for
+// a Latin one, else 0.
+func mixedScripts(name string) rune {
+	var odd rune
+	plain := false
+	for _, r := range name {
+		_, alike := latinFor[r]
+		switch {
+		case unicode.Is(unicode.Latin, r):
+			plain = true
+		case alike && odd == 0:
+			odd = r
+		}
+	}
+	if !plain {
+		return 0
+	}
+	return odd
+}
+
 // drawnAs lists, for each Latin letter, the letters that common fonts draw like it: Cyrillic, Greek, Armenian, Cherokee,
 // and what Latin itself has twice. Full-width and other compatibility forms are no part of it: NFKC knows them. Pairs
 // of letters that look like one (rn and m, vv and w) are none either: too many honest words differ in them.

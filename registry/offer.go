@@ -33,6 +33,7 @@ type item struct {
 	digest   canonical.Digest
 	risk     policy.Risk // proposed
 	findings []Finding
+	tokens   int // 0: not counted
 }
 
 // fault is something served that cannot be a definition. It holds what is pinned under its name, if it has one.
@@ -46,6 +47,8 @@ type served struct {
 	items   []item
 	faults  []fault
 	partial bool // what is missing was not looked at
+
+	refound map[string][]Finding // by definition that was known: what is found in it now
 }
 
 // readOffer takes an offer apart. It returns a problem TooLarge if there is more than a server may offer; single
