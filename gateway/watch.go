@@ -161,7 +161,7 @@ func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
 	if err == nil {
 		e.seen, e.version, e.at = seen, version, w.g.now()
 	}
-	report := err == nil && fingerprint(seen) != e.reported
+	report := err == nil && (fingerprint(seen) != e.reported || offersHeld(s, seen))
 	w.mu.Unlock()
 	close(done)
 	if err != nil {
@@ -172,6 +172,18 @@ func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
 	if report {
 		w.report(s, e, offer, seen)
 	}
+}
+
+// offersHeld reports whether something that the policy holds is served here just as it is pinned. The control plane may
+// have heard from elsewhere that it was gone, and takes it back only from a gateway that sees it.
+func offersHeld(s *policy.Server, seen map[use]canonical.Digest) bool {
+	for i := range s.Tools {
+		t := &s.Tools[i]
+		if digest, ok := seen[use{t.Kind, t.Name}]; ok && t.Held && digest == t.Definition {
+			return true
+		}
+	}
+	return false
 }
 
 // compare holds here what differs from its pin.
