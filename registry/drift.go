@@ -111,7 +111,7 @@ func readDriftCursor(s string) (c driftCursor, err error) {
 		return driftCursor{held: time.Unix(0, 0)}, nil
 	}
 	parts := strings.SplitN(s, ".", 3)
-	if len(parts) == 3 && storable(parts[2]) {
+	if len(parts) == 3 && parts[2] != "" && storable(parts[2]) {
 		rank, err := strconv.Atoi(parts[0])
 		micros, err2 := strconv.ParseInt(parts[1], 10, 64)
 		if err == nil && err2 == nil && rank >= 0 && rank <= len(severityOrder) && micros >= 0 && micros < 1<<52 {

@@ -255,7 +255,8 @@ func (r *Registry) Reject(ctx context.Context, who identity.Principal, serverID,
 func rejectTx(ctx context.Context, tx pgx.Tx, who identity.Principal, server lockedServer, c candidate, reason string) error {
 	switch {
 	case c.ServedNumber != 0 && c.ServedNumber != c.Number:
-		return problem.New(problem.Conflict, "definition_changed", "This %s Nothing was changed; look at v%d.", c.nowServed(), c.ServedNumber)
+		return problem.New(problem.Conflict, "definition_changed", "%s %s Nothing was changed; look at v%d.",
+			visible(c.Name, 80), c.nowServed(), c.ServedNumber)
 	case c.State != Pending:
 		return problem.New(problem.Conflict, "definition_changed", "This version is %s by now. Nothing was changed.", c.State)
 	}
