@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -35,7 +36,8 @@ type Proposal struct {
 
 const maxProposed = 500
 
-// Recognise says which entries are here already. It needs identity.ReadRegistry, and changes entries in place.
+// Recognise says which entries are here already, and adds to their Problems what stands in the way of them here. It
+// needs identity.ReadRegistry, and changes entries in place.
 func (r *Registry) Recognise(ctx context.Context, who identity.Principal, entries []Entry) error {
 	if err := mayRead(who); err != nil {
 		return err
@@ -44,26 +46,45 @@ func (r *Registry) Recognise(ctx context.Context, who identity.Principal, entrie
 	for i, e := range entries {
 		names[i] = e.Name
 	}
-	type row struct {
-		ID, Folded string
-		Versions   []string
-	}
 	rows, _ := r.pool.Query(ctx, `
-		select s.id, lower(s.name) as folded, array(select v.version from server_versions v where v.server_id = s.id) as versions
+		select s.id, s.name, s.state, array(select v.version from server_versions v where v.server_id = s.id) as versions
 		from servers s
 		where lower(s.name) in (select lower(n) from unnest(@names::text[]) n)`, pgx.StrictNamedArgs{"names": names})
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[knownServer])
 	if err != nil {
 		return fmt.Errorf("recognising entries: %w", err)
 	}
+	byName := make(map[string]knownServer, len(found))
 	for _, known := range found {
-		for i := range entries {
-			if strings.ToLower(entries[i].Name) == known.Folded {
-				entries[i].recognise(known.ID, known.Versions)
-			}
+		byName[strings.ToLower(known.Name)] = known
+	}
+	for i := range entries {
+		if known, ok := byName[strings.ToLower(entries[i].Name)]; ok {
+			entries[i].recognise(known)
 		}
 	}
 	return nil
+}
+
+// knownServer is what is here of an entry's name.
+type knownServer struct {
+	ID, Name string
+	State    State
+	Versions []string
+}
+
+func (e *Entry) recognise(known knownServer) {
+	e.Known, e.KnownVersion = known.ID, slices.Contains(known.Versions, e.Version)
+	switch {
+	case known.Name != e.Name:
+		e.Problems = append(e.Problems, otherwiseSpelt(known.Name).Message)
+	case known.State == Retired && !e.KnownVersion:
+		e.Problems = append(e.Problems, retired().Message)
+	}
+}
+
+func otherwiseSpelt(name string) *problem.Error {
+	return problem.New(problem.Conflict, "server_exists", "It is registered here as %s. Names are equal ignoring case.", name)
 }
 
 // Propose registers the chosen entries of an import, all of them or none: a new name becomes a proposed server of the
@@ -211,7 +232,7 @@ func proposeVersionTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id
 	case err != nil:
 		return false, err
 	case server.Name != m.Name:
-		return false, problem.New(problem.Conflict, "server_exists", "It is registered here as %s. Names are equal ignoring case.", server.Name)
+		return false, otherwiseSpelt(server.Name)
 	case server.State == Retired:
 		return false, retired()
 	}
@@ -270,11 +291,4 @@ func sameManifest(kept, raw []byte, version string) error {
 		return problem.New(problem.Conflict, "version_differs", "Version %s is published already with other contents. Give it another version.", version)
 	}
 	return nil
-}
-
-func (e *Entry) recognise(id string, versions []string) {
-	e.Known = id
-	for _, v := range versions {
-		e.KnownVersion = e.KnownVersion || v == e.Version
-	}
 }

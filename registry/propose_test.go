@@ -186,8 +186,8 @@ func TestRecognise(t *testing.T) {
 	entries := []Entry{{Manifest: manifest("com.acme/weather", "1.0.0")}, {Manifest: manifest("COM.acme/weather", "2.0.0")}, {Manifest: manifest("com.acme/new", "1.0.0")}}
 	w.must(w.Recognise(w.ctx, w.viewer, entries))
 	for i, want := range []Entry{{Known: server.ID, KnownVersion: true}, {Known: server.ID}, {}} {
-		if entries[i].Known != want.Known || entries[i].KnownVersion != want.KnownVersion {
-			t.Errorf("%s %s: %q, %v", entries[i].Name, entries[i].Version, entries[i].Known, entries[i].KnownVersion)
+		if entries[i].Known != want.Known || entries[i].KnownVersion != want.KnownVersion || (i == 1) != (len(entries[i].Problems) == 1) {
+			t.Errorf("%s %s: %+v", entries[i].Name, entries[i].Version, entries[i])
 		}
 	}
 	wantProblem(t, w.Recognise(w.ctx, w.edge, entries), problem.Forbidden, "not_for_gateways")
