@@ -135,16 +135,12 @@ func (w *walk) schema(at string, a, b *node) {
 	if w.over() || !w.step() || w.sameText(a, b) {
 		return
 	}
-	from, to := a, b
-	a, _ = w.follow(a, "")
-	b, at = w.follow(b, at)
-	if a == nil || b == nil {
-		w.add(Change{
-			Path: at, Kind: Breaking, Before: from.text(), After: to.text(),
-			Meaning: "A reference leads to a place that is not there, or outside of the schema.",
-		})
+	from, to := w.follow(a, at), w.follow(b, at)
+	if meaning := unclear(from, to); meaning != "" {
+		w.add(Change{Path: at, Kind: Breaking, Before: a.text(), After: b.text(), Meaning: meaning})
 		return
 	}
+	a, b, at = from.node, to.node, to.at
 	p := pair{a, b}
 	if v, met := w.seen[p]; met {
 		if v.open && w.depth <= v.depth {
@@ -157,6 +153,17 @@ func (w *walk) schema(at string, a, b *node) {
 	w.resolved(at, a, b)
 	w.nested--
 	w.seen[p] = visit{w.depth, false}
+}
+
+// unclear says why references do not tell what two schemas mean.
+func unclear(a, b followed) string {
+	switch {
+	case a.node == nil || b.node == nil:
+		return "A reference leads to a place that is not there, or outside of the schema."
+	case a.vague || b.vague || !bytes.Equal(a.beside, b.beside):
+		return "Something stands beside a reference, which readers of this dialect do not agree on."
+	}
+	return ""
 }
 
 // deeper compares two subschemas for a part of the value.

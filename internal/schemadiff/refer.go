@@ -5,23 +5,46 @@ import (
 	"net/url"
 )
 
-// follow goes along references that stand alone. It returns nil for one that leads nowhere, and else the schema that
-// is meant and where it is: at, or its place among the definitions.
-func (w *walk) follow(n *node, at string) (*node, string) {
+// followed is where references lead.
+type followed struct {
+	*node // nil: nowhere
+
+	at     string
+	beside []byte // what stands beside the references on the way
+	vague  bool   // and whether it means what other parts of the schema say
+}
+
+// follow goes along references that stand alone, or count as if they did, from a schema that is at a place.
+func (w *walk) follow(n *node, at string) followed {
+	f := followed{node: n, at: at}
 	for range maxHops {
-		if !n.isReference() {
-			return n, at
+		if !f.isReference() {
+			return f
 		}
-		target, pointer := n.target()
+		target, pointer := f.target()
 		if target == nil {
-			return nil, at
+			break
 		}
 		if w.reached != nil {
 			w.reached[target] = true
 		}
-		n, at = target, pointer
+		f.readBeside()
+		f.node, f.at = target, pointer
 	}
-	return nil, at
+	f.node = nil
+	return f
+}
+
+// readBeside notes what draft-07 says to ignore. Validators do not agree to: one that we use heeds "const" and more.
+func (f *followed) readBeside() {
+	var beside []string
+	for _, k := range f.keys {
+		if class := classOf(k); k != "$ref" && k != "$schema" && k != "$id" && class != text && class != definitions {
+			beside = append(beside, k)
+			f.vague = f.vague || f.members[k].refers
+		}
+	}
+	f.beside = append(f.beside, f.only(beside)...)
 }
 
 // target is the schema that "$ref" means, and its place.

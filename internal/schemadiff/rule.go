@@ -115,7 +115,7 @@ func (w *work) differ(p both, keywords []string) (differ []string, refers bool) 
 		a, b := p.a.get(k), p.b.get(k)
 		if !w.equal(a.text(), b.text()) {
 			differ = append(differ, k)
-		} else if a != nil && a.refers {
+		} else if a != nil && (a.refers || k == "$ref") {
 			refers = true
 		}
 	}
