@@ -25,7 +25,7 @@ func (w *walk) properties(p both) {
 		case before.isFalse() && !after.isFalse():
 			w.add(Change{
 				Path: at, Kind: NewPower, Before: before.text(), After: after.text(),
-				Meaning: "A caller may send " + quoted(name) + ", which was refused.",
+				Meaning: quoted(name) + " may be sent, which was refused.",
 			})
 		case after.isFalse() && !before.isFalse():
 			w.add(refusedProperty(at, name, before, after))
@@ -45,7 +45,7 @@ func (w *walk) required(p both) {
 		if missing([]*node{n}, was) > 0 {
 			w.add(Change{
 				Path: below(p.at, "required"), Kind: Breaking, After: n.text(),
-				Meaning: "A caller must send " + quoted(n.string()) + " from now on.",
+				Meaning: quoted(n.string()) + " must be sent from now on.",
 			})
 		}
 	}
@@ -53,7 +53,7 @@ func (w *walk) required(p both) {
 		if missing([]*node{n}, is) > 0 {
 			w.add(Change{
 				Path: below(p.at, "required"), Kind: Wider, Before: n.text(),
-				Meaning: "A caller need not send " + quoted(n.string()) + " any more.",
+				Meaning: quoted(n.string()) + " need not be sent any more.",
 			})
 		}
 	}
@@ -62,7 +62,7 @@ func (w *walk) required(p both) {
 func refusedProperty(at, name string, before, after *node) Change {
 	return Change{
 		Path: at, Kind: Breaking, Before: before.text(), After: after.text(),
-		Meaning: "A caller may not send " + quoted(name) + " any more.",
+		Meaning: quoted(name) + " may not be sent any more.",
 	}
 }
 
@@ -80,13 +80,13 @@ func (w *walk) newProperty(p both, at, name string, after *node) {
 		w.add(c)
 		return
 	}
-	c.Kind, c.Meaning = NewPower, "One more thing that a caller may send: "+quoted(name)+"."
+	c.Kind, c.Meaning = NewPower, "One more value may be sent: "+quoted(name)+"."
 	w.add(c)
 	if forth || w.over() {
 		return
 	}
 	back := p.a.get("patternProperties") == nil && w.provesDeeper(after, p.a.schema("additionalProperties"))
-	c.Kind, c.Meaning = kindOf(false, back), "Before, "+quoted(name)+" could be sent with any value that is not checked; now it must fit."
+	c.Kind, c.Meaning = kindOf(false, back), quoted(name)+" could be sent before without being named, with other values than it may have now."
 	w.add(c)
 }
 
@@ -191,9 +191,9 @@ func (w *walk) otherProperties(p both) {
 	a, b := p.a.schema("additionalProperties"), p.b.schema("additionalProperties")
 	switch {
 	case a.isFalse() && !b.isFalse():
-		w.add(p.of("additionalProperties", NewPower, "A caller may send properties that are not named, which were refused."))
+		w.add(p.of("additionalProperties", NewPower, "Properties that are not named may be sent, which were refused."))
 	case b.isFalse() && !a.isFalse():
-		w.add(p.of("additionalProperties", Narrower, "A caller may only send properties that are named."))
+		w.add(p.of("additionalProperties", Narrower, "Only properties that are named may be sent now."))
 	default:
 		w.deeper(below(p.at, "additionalProperties"), a, b)
 	}
