@@ -305,7 +305,9 @@ func (c *caller) send(method, path, body string, header ...string) answer {
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	must(c.w.t, err)
-	return answer{status: resp.StatusCode, header: resp.Header, body: string(text)}
+	a := answer{status: resp.StatusCode, header: resp.Header, body: string(text)}
+	c.w.asDescribed(method, path, a)
+	return a
 }
 
 func (c *caller) do(ctx context.Context, method, path, body string, header ...string) (*http.Response, error) {
