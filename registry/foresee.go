@@ -49,22 +49,40 @@ func (f *foreseen) document() (policy.Document, error) {
 	return d, err
 }
 
-// effectsTx says what the steps make of the policy. tx sees one state of the database.
-func (r *Registry) effectsTx(ctx context.Context, tx pgx.Tx, steps []planStep) (before, after policy.Document, err error) {
+// mostNamed is how many tools of a server a sentence names.
+const mostNamed = 20
+
+// effectsTx says what the steps of a plan make of the policy. tx sees one state of the database.
+func (r *Registry) effectsTx(ctx context.Context, tx pgx.Tx, p *planner) ([]policy.Sentence, error) {
 	snapshot, err := r.SnapshotTx(ctx, tx)
 	if err != nil {
-		return before, after, err
+		return nil, err
 	}
 	f := foresee(snapshot)
-	if before, err = f.document(); err != nil {
-		return before, after, err
+	before, err := f.document()
+	if err != nil {
+		return nil, err
 	}
-	for _, s := range steps {
+	for _, s := range p.steps {
 		s.foresee(f)
 	}
-	after, err = f.document()
-	return before, after, err
+	after, err := f.document()
+	if err != nil {
+		return nil, err
+	}
+	wording := policy.Wording{Teams: maps.Clone(p.names), Most: mostNamed}
+	for _, name := range p.made {
+		wording.Teams[newTeamID(name)] = name
+	}
+	sentences := policy.Diff(&before, &after).Words(wording)
+	if sentences == nil {
+		sentences = []policy.Sentence{}
+	}
+	return sentences, nil
 }
+
+// newTeamID stands for the id of a team that will be made.
+func newTeamID(name string) string { return "new " + strings.ToLower(name) }
 
 // foreseeServer is what the policy has of a server after its change. A server that it has not is not callable, and
 // stays so.
@@ -78,7 +96,7 @@ func (p *planner) foreseeServer(now presentServer, want desired.Server, to Locat
 		if team, there := p.teams[strings.ToLower(want.Team)]; there {
 			s.Team = team.ID
 		} else {
-			s.Team = "new " + want.Team
+			s.Team = newTeamID(want.Team)
 		}
 		if moves {
 			s.Tools = nil

@@ -12,6 +12,7 @@ import (
 	"countersign/desired"
 	"countersign/identity"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 // PlanOptions say how files and the registry are compared.
@@ -42,12 +43,11 @@ type PlannedChange struct {
 
 // Plan is what an apply would do now, or did.
 type Plan struct {
-	Generation int64           `json:"generation"` // of the policy that it was made against; after an apply, the new one
-	Digest     string          `json:"digest"`     // of everything in it that an apply does
-	Changes    []PlannedChange `json:"changes"`
-	Gains      []string        `json:"gains"` // who may call what that they may not call now, in sentences
-	Loses      []string        `json:"loses"`
-	Unmanaged  Unmanaged       `json:"unmanaged"` // what is there, is in no file, and stays
+	Generation int64             `json:"generation"` // of the policy that it was made against; after an apply, the new one
+	Digest     string            `json:"digest"`     // of all that a person sees of it
+	Changes    []PlannedChange   `json:"changes"`
+	Effects    []policy.Sentence `json:"effects"`   // who gains and who loses what, and where guardrails begin and stop to hold
+	Unmanaged  Unmanaged         `json:"unmanaged"` // what is there, is in no file, and stays
 }
 
 // Unmanaged counts what no file names.
@@ -111,15 +111,17 @@ func (r *Registry) planTx(ctx context.Context, tx pgx.Tx, set desired.Set, opts 
 	if err != nil {
 		return Plan{}, nil, err
 	}
-	plan := Plan{Changes: make([]PlannedChange, len(p.steps)), Gains: []string{}, Loses: []string{}, Unmanaged: p.unmanaged()}
+	plan := Plan{Changes: make([]PlannedChange, len(p.steps)), Effects: []policy.Sentence{}, Unmanaged: p.unmanaged()}
 	for i, s := range p.steps {
 		plan.Changes[i] = s.PlannedChange
 	}
 	if err := tx.QueryRow(ctx, `select generation from registry_head`).Scan(&plan.Generation); err != nil {
 		return Plan{}, nil, fmt.Errorf("reading the policy's generation: %w", err)
 	}
-	if err := r.addEffectsTx(ctx, tx, &plan, p.steps); err != nil {
-		return Plan{}, nil, err
+	if len(p.steps) > 0 {
+		if plan.Effects, err = r.effectsTx(ctx, tx, p); err != nil {
+			return Plan{}, nil, err
+		}
 	}
 	plan.Digest, err = plan.digest(opts)
 	return plan, p.steps, err
@@ -128,21 +130,12 @@ func (r *Registry) planTx(ctx context.Context, tx pgx.Tx, set desired.Set, opts 
 // digest is of what the plan does and of what a person was told of it.
 func (p Plan) digest(opts PlanOptions) (string, error) {
 	raw, err := json.Marshal(struct {
-		Prune        bool
-		Changes      []PlannedChange
-		Gains, Loses []string
-	}{opts.Prune, p.Changes, p.Gains, p.Loses})
+		Prune   bool
+		Changes []PlannedChange
+		Effects []policy.Sentence
+	}{opts.Prune, p.Changes, p.Effects})
 	if err != nil {
 		return "", fmt.Errorf("describing a plan: %w", err)
 	}
 	return canonical.Sum("countersign/plan/v1", raw).String(), nil
-}
-
-// addEffectsTx adds who gains and who loses what.
-func (r *Registry) addEffectsTx(ctx context.Context, tx pgx.Tx, plan *Plan, steps []planStep) error {
-	if len(steps) == 0 {
-		return nil
-	}
-	_, _, err := r.effectsTx(ctx, tx, steps)
-	return err
 }

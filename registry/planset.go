@@ -19,8 +19,8 @@ type planner struct {
 	prune   bool
 	invalid *problem.Error
 	steps   []planStep
-	wanted  map[string]bool // paths of what the set names
-	made    map[string]bool // lower-case names of teams that the set makes
+	wanted  map[string]bool   // paths of what the set names
+	made    map[string]string // names of teams that the set makes, by lower-case name
 }
 
 // planStep is one change of a plan, what it makes of the policy and how it is done.
@@ -33,11 +33,11 @@ type planStep struct {
 // newPlanner compares. The error is a *problem.Error of the kind Invalid.
 func newPlanner(now present, set desired.Set, opts PlanOptions) (*planner, error) {
 	p := &planner{
-		present: now, set: set, prune: opts.Prune, wanted: map[string]bool{}, made: map[string]bool{},
+		present: now, set: set, prune: opts.Prune, wanted: map[string]bool{}, made: map[string]string{},
 		invalid: invalidSet(),
 	}
 	for _, t := range set.Teams {
-		p.made[strings.ToLower(t.Name)] = true
+		p.made[strings.ToLower(t.Name)] = t.Name
 	}
 	for _, t := range sortedBy(set.Teams, desired.Team.Path) {
 		p.team(t)
@@ -98,8 +98,8 @@ func setField(field string) string {
 
 // needTeam complains of a team that there will not be.
 func (p *planner) needTeam(name, path string) bool {
-	lower := strings.ToLower(name)
-	if _, there := p.teams[lower]; there || p.made[lower] || p.strays[name] {
+	_, there := p.teams[strings.ToLower(name)]
+	if _, made := p.made[strings.ToLower(name)]; there || made || p.strays[name] {
 		return true
 	}
 	p.invalid.Field(path, "There is no team "+desired.Visible(visible(name, 100))+", and the files make none of that name.")
@@ -158,6 +158,7 @@ func (p *planner) grant(want desired.Grant) {
 
 func (p *planner) guardrail(want desired.Guardrail) {
 	p.wanted[want.Path("")] = true
+	want = p.nameTeams(want)
 	now, there := p.guardrails[want.Key]
 	if there && len(desired.Differences(now.is.Fields(), want.Fields())) == 0 {
 		return
@@ -193,6 +194,22 @@ func (p *planner) guardrail(want desired.Guardrail) {
 	p.add(planStep{change, foresee, func(ctx context.Context, a *applier) error { return a.changeGuardrail(ctx, now.id, now.version, n) }})
 }
 
+// nameTeams writes the names of teams as the registry does: in files, case does not matter.
+func (p *planner) nameTeams(g desired.Guardrail) desired.Guardrail {
+	if g.Approval == nil {
+		return g
+	}
+	approval := *g.Approval
+	approval.Teams = slices.Clone(approval.Teams)
+	for i, name := range approval.Teams {
+		if team, there := p.teams[strings.ToLower(name)]; there {
+			approval.Teams[i] = team.is.Name
+		}
+	}
+	g.Approval = &approval
+	return g
+}
+
 // loosens reports whether a change of a guardrail is more than words. What is not proven stricter counts as looser.
 func loosens(fields []desired.Difference) bool {
 	return slices.ContainsFunc(fields, func(d desired.Difference) bool { return d.Name != "name" && d.Name != "reason" })
@@ -208,8 +225,8 @@ func (p *planner) withIDs(e policy.Effect) policy.Effect {
 	for i, name := range approval.Teams {
 		if team, ok := p.teams[strings.ToLower(name)]; ok {
 			approval.Teams[i] = team.ID
-		} else if p.made[strings.ToLower(name)] {
-			approval.Teams[i] = "new " + name
+		} else if _, made := p.made[strings.ToLower(name)]; made {
+			approval.Teams[i] = newTeamID(name)
 		}
 	}
 	e.Approval = &approval
