@@ -12,6 +12,12 @@ import (
 	"countersign/internal/problem"
 )
 
+// Effects is how far the last change of a server's state has come.
+type Effects struct {
+	Since    time.Time // when it was changed
+	Gateways []Effect  // whose audience sees the server, by name
+}
+
 // Effect is how far the last change of a server's state has come on one gateway.
 type Effect struct {
 	Gateway   Gateway
@@ -32,28 +38,28 @@ type changedState struct {
 // Effects gives every gateway whose audience sees the server, by name, and how far each is with the last change
 // of the server's state: who suspends a server watches it take effect. It needs identity.ReadGateways.
 // Problem: NotFound no_such_server.
-func (d *Delivery) Effects(ctx context.Context, who identity.Principal, serverID string) ([]Effect, error) {
+func (d *Delivery) Effects(ctx context.Context, who identity.Principal, serverID string) (Effects, error) {
 	gateways, err := d.Gateways(ctx, who, false)
 	if err != nil {
-		return nil, err
+		return Effects{}, err
 	}
 	rows, _ := d.pool.Query(ctx, `select name, state_generation, state_at from servers where id = @id`, pgx.StrictNamedArgs{"id": serverID})
 	server, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[changedState])
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return nil, problem.New(problem.NotFound, "no_such_server", "There is no such server.")
+		return Effects{}, problem.New(problem.NotFound, "no_such_server", "There is no such server.")
 	case err != nil:
-		return nil, fmt.Errorf("reading the state of a server: %w", err)
+		return Effects{}, fmt.Errorf("reading the state of a server: %w", err)
 	}
 	carriers, err := d.carriers(ctx, server)
 	if err != nil {
-		return nil, err
+		return Effects{}, err
 	}
 	stale := time.Duration(d.cfg.MaxStaleSeconds) * time.Second
-	var effects []Effect
+	effects := Effects{Since: server.StateAt}
 	for _, g := range gateways {
 		if carrier, sees := carriers[g.AudienceID]; sees {
-			effects = append(effects, effect(g, carrier, server.StateAt, stale))
+			effects.Gateways = append(effects.Gateways, effect(g, carrier, server.StateAt, stale))
 		}
 	}
 	return effects, nil

@@ -32,10 +32,10 @@ func TestEffects(t *testing.T) {
 		t.Helper()
 		all, err := r.Effects(w.ctx, w.admin, server.ID)
 		w.must(err)
-		if len(all) != 1 || all[0].Gateway.Name != "edge" { // the other one cannot see the server
+		if len(all.Gateways) != 1 || all.Gateways[0].Gateway.Name != "edge" || all.Since.IsZero() { // the other one cannot see the server
 			t.Fatalf("effects %+v", all)
 		}
-		return all[0]
+		return all.Gateways[0]
 	}
 	want := func(what string, state InstanceState, atMost bool) {
 		t.Helper()

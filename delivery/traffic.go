@@ -19,13 +19,14 @@ type Caller struct {
 	Last    time.Time
 }
 
-// CallersOf gives who called the tool since then, the most frequent first, at most 200. A call that was refused
+// CallersOf gives who called the tool, or, if that is "", anything of the server since then, the most frequent first,
+// at most 200. A call that was refused
 // counts. Who may see it is for the caller to ask.
 func CallersOf(ctx context.Context, pool *pgxpool.Pool, serverName, tool string, since time.Time) ([]Caller, error) {
 	rows, _ := pool.Query(ctx, `
 		select subject, agent, model, count(*) as calls, max(at) as last
 		from calls
-		where server = @server and tool = @tool and at >= @since
+		where server = @server and (@tool = '' or tool = @tool) and at >= @since
 		group by subject, agent, model
 		order by calls desc, last desc, subject, agent, model
 		limit 200`, pgx.StrictNamedArgs{"server": serverName, "tool": tool, "since": since})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"countersign/delivery"
 	"countersign/identity"
 	"countersign/internal/problem"
 	"countersign/registry"
@@ -18,7 +19,8 @@ import (
 const heartbeat = 20 * time.Second
 
 // events is the one stream of a page (server-sent events). It says that a region has changed, never what: the page then
-// fetches the region as anybody would, with the same checks. topic: "approvals" or "discovery-<id>".
+// fetches the region as anybody would, with the same checks. topic: "approvals", "discovery-<id>" or "gateways-<id>", which
+// is how far a change of a server's state has come.
 func (s *Server) events(c echo.Context, who identity.Principal) error {
 	watched, err := s.watch(c.QueryParam("topic"))
 	if err != nil {
@@ -101,6 +103,19 @@ func (s *Server) watch(topic string) (watched, error) {
 				done += len(step.State) + len(step.Detail)
 			}
 			return fmt.Sprintf("%s-%d-%d-%d", d.State, d.Attempts, len(d.Steps), done), nil
+		}}, nil
+	}
+	if id, ok := strings.CutPrefix(topic, "gateways-"); ok {
+		return watched{hubTopic: delivery.TopicGateways, event: topic, mark: func(ctx context.Context, who identity.Principal) (string, error) {
+			effects, err := s.delivery.Effects(ctx, who, id)
+			if err != nil {
+				return "", err
+			}
+			mark := ""
+			for _, e := range effects.Gateways {
+				mark += fmt.Sprintf("%s-%s-%d ", e.Gateway.ID, e.State, e.Carries)
+			}
+			return strings.TrimSpace(mark), nil
 		}}, nil
 	}
 	return watched{}, problem.New(problem.NotFound, "no_such_topic", "There is no such stream.")

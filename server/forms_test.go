@@ -141,7 +141,10 @@ func TestWhatSomebodyChangedMeanwhile(t *testing.T) {
 	at := "/servers/" + h.server.ID
 
 	stale := url.Values{"state": {"suspended"}, "version": {"1"}, "state-reason": {"leak"}}
-	ada.post(at+"/state", stale).want(t, http.StatusConflict, "Somebody was faster")
+	a := ada.post(at+"/state", stale).want(t, http.StatusConflict, "Nothing was changed.", "Somebody changed this server")
+	if kept := a.field(t, "state-reason"); !strings.Contains(kept, "leak") {
+		t.Errorf("the reason is not kept: %s", kept)
+	}
 	ada.post(at+"/state", url.Values{"state": {"suspended"}, "version": {"nine"}}).want(t, http.StatusConflict)
 	ada.post("/grants/"+h.grant.ID+"/end", url.Values{"version": {"7"}, "reason": {"over"}}).want(t, http.StatusConflict)
 
@@ -152,7 +155,7 @@ func TestWhatSomebodyChangedMeanwhile(t *testing.T) {
 	w.offer(g, []byte(changed), deleteOrders)
 	before := w.traces()
 	pins := url.Values{"pin": {shown}, "risk-" + shown: {"read_only"}, "reason": {"I have read it"}}
-	a := ada.post(at+"/pin", pins).want(t, http.StatusConflict, "Nothing was changed.", "&lt;b&gt;Always&lt;/b&gt;")
+	a = ada.post(at+"/pin", pins).want(t, http.StatusConflict, "Nothing was changed.", "&lt;b&gt;Always&lt;/b&gt;")
 	if kept := a.field(t, "reason"); !strings.Contains(kept, "I have read it") {
 		t.Errorf("the reason is not kept: %s", kept)
 	}

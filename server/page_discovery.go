@@ -87,11 +87,10 @@ func (s *Server) showDiscovery(c echo.Context, who identity.Principal, id string
 		MayChange: who.Can(identity.ChangeServer, server.TeamID) == nil, Steps: steps(d),
 	}
 	if d.State == registry.Done {
-		tools, err := s.registry.Tools(ctx, who, registry.ToolFilter{ServerID: server.ID, Limit: 500})
-		if err != nil {
+		if view.Review, err = s.review(ctx, who, server, errs); err != nil {
 			return err
 		}
-		if view.Review = s.review(who, server, tools.Items, errs); view.Review != nil {
+		if view.Review != nil {
 			view.Review.Reason = reason
 		}
 	}

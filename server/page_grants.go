@@ -153,12 +153,16 @@ func (s *Server) guardrailsPage(c echo.Context, who identity.Principal) error {
 	}
 	var view web.Guardrails
 	for _, g := range list {
-		view.Guardrails = append(view.Guardrails, web.GuardrailLine{
-			ID: g.ID, Name: g.Name, Who: subjectWords(g.Subject), What: resourceWords(g.Resource), Effect: effectWords(g.Effect, teams),
-			Reason: g.Reason, By: g.CreatedByName, CreatedAt: g.CreatedAt,
-		})
+		view.Guardrails = append(view.Guardrails, guardrailLine(g, teams))
 	}
 	return render(c, http.StatusOK, web.GuardrailsPage(s.page(c, who, "Guardrails", "/guardrails"), view))
+}
+
+func guardrailLine(g registry.Guardrail, teams []registry.Team) web.GuardrailLine {
+	return web.GuardrailLine{
+		ID: g.ID, Name: g.Name, Who: subjectWords(g.Subject), What: resourceWords(g.Resource), Effect: effectWords(g.Effect, teams),
+		Reason: g.Reason, By: g.CreatedByName, CreatedAt: g.CreatedAt,
+	}
 }
 
 // subjectWords says a subject in a sentence: AND between kinds, OR within one.

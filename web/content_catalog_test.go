@@ -5,7 +5,7 @@ import "time"
 func serverLine(id, name, title, state, team string, read, write, destr, held, pending int) ServerLine {
 	return ServerLine{
 		ID: id, Name: name, Title: title, State: state, Team: team, Transport: "streamable_http",
-		ReadOnly: read, Write: write, Destructive: destr, Held: held, Pending: pending, CheckedAt: before(2 * time.Minute),
+		ReadOnly: read, Write: write, Destructive: destr, Held: held, Pending: pending, Labels: []string{"env=prod"}, CheckedAt: before(2 * time.Minute),
 	}
 }
 
@@ -13,7 +13,7 @@ func serverList() Servers {
 	fresh := serverLine("srv4", "com.acme/new", "New and unseen", "proposed", "Platform", 0, 0, 0, 0, 0)
 	fresh.CheckedAt = nil
 	return Servers{
-		MayRegister: true, Next: "/servers?after=srv4",
+		MayRegister: true, Next: "/servers?after=srv4", CSV: "/servers.csv", Teams: []Option{{"", "Every team", true}, {"t1", "Payments", false}},
 		States: []Option{{"", "Any", true}, {"active", "Active", false}, {"suspended", "Suspended", false}},
 		Servers: []ServerLine{
 			serverLine("srv1", "com.stripe/payments", "Stripe", "active", "Payments", 8, 4, 2, 2, 0),
@@ -79,26 +79,5 @@ func review() *Review {
 			item("def1", "search_orders", "Find orders by customer, date range or status. Returns at most 50.", "read_only", "Server says read-only"),
 			item("def2", "cancel_order", "Cancel an order and release its stock. Cannot be reopened.", "destructive", "Server says destructive"), changed, blocked, prompt,
 		},
-	}
-}
-
-func oneServer() Server {
-	items := []ServerItem{}
-	for _, i := range []ServerItem{
-		{Kind: "tool", Name: "create_refund", Risk: "destructive", State: "held", Description: "Refund a charge in full or in part. Returns the refund object.", Number: 4},
-		{Kind: "tool", Name: "list_disputes", Risk: "read_only", State: "pinned", Description: "List disputes, newest first.", Number: 1},
-		{Kind: "tool", Name: "create_invoice", Risk: "write", State: "pending", Description: lines(30), Number: 2},
-		{Kind: "resource", Name: "file:///handbook/refunds.md", State: "gone", Number: 1},
-		{Kind: "prompt", Name: "apology", Risk: "read_only", State: "rejected", Number: 1},
-	} {
-		i.Digest, i.Raw = digest, []byte(`{"name":"x"}`)
-		items = append(items, i)
-	}
-	return Server{
-		ServerLine: serverLine("srv1", "com.stripe/payments", "Stripe", "active", "Payments", 8, 4, 2, 1, 1), Description: "Payments, refunds and disputes of the shop.",
-		Where: "https://mcp.stripe.example/v1", Endpoint: digest, Version: 7, CreatedBy: "Jonas Weber", CreatedAt: noon.Add(-2000 * time.Hour), Labels: []string{"money", "env=prod"},
-		Items: items, Grants: grants().Grants[:2], Timeline: timelineOf("server.registered", "Jonas Weber", "server.pinned", "Ines Roth"), MayChange: true, MayGrant: true, Review: review(),
-		Discoveries: []DiscoveryLine{{"d1", "done", "Jonas Weber", "edge-ams-1", noon.Add(-2 * time.Minute)}, {"d0", "failed", "Jonas Weber", "edge-ams-1", noon.Add(-30 * time.Hour)}},
-		GatewayURL:  "…/mcp/com.stripe/payments",
 	}
 }

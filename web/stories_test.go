@@ -42,7 +42,7 @@ func flashed(p Page, words string) Page { p.Flash = words; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), accessStories(), evidenceStories(), doorStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), accessStories(), evidenceStories(), doorStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -71,6 +71,8 @@ func hostileStories() []story {
 	failed, grant, gateway := spoiled(lookFailed()), spoiled(grantForm()), spoiled(gatewayForm())
 	grant.Errors = withErrors(nil, "name", "users", "groups", "agents", "models", "servers", "names", "risks", "kinds", "until", "reason", "subject")
 	gateway.Errors = withErrors(nil, "name", "kind", "servers", "resource")
+	settings := spoiled(serverSettings())
+	settings.Errors = withErrors(nil, "title", "description", "labels")
 	audit, policy := spoiled(auditLog()), spoiled(policyDocument())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
 	policy.Document = []byte(hostile("document"))
@@ -82,7 +84,11 @@ func hostileStories() []story {
 		{"register", NewServerPage(p, register)},
 		{"discovery", DiscoveryPage(p, discovery)},
 		{"discovery failed", DiscoveryPage(p, failed)},
-		{"server", ServerPage(p, spoiled(oneServer()))},
+		{"server", ServerPage(p, spoiled(serverTools()))},
+		{"server versions", ServerVersionsPage(p, spoiled(serverVersions()))},
+		{"server access", ServerAccessPage(p, spoiled(serverAccess()))},
+		{"server traffic", ServerTrafficPage(p, spoiled(serverTraffic()))},
+		{"server settings", ServerSettingsPage(p, settings)},
 		{"grants", GrantsPage(p, spoiled(grants()))},
 		{"grant-form", NewGrantPage(p, grant)},
 		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},
@@ -134,8 +140,6 @@ func serverStories() []story {
 	mistaken.Errors = Errors{"name": "Two words with a slash, as com.acme/orders.", "url": "An address begins with https://."}
 	blocked.Review.Errors = Errors{"": "Lowering the risk of cancel_order needs a reason.", "reason": "Say why the risk is lower than what was pinned."}
 	reader.Review.MayPin, reader.MayChange = false, false
-	stopped := oneServer()
-	stopped.State, stopped.Review, stopped.Items, stopped.Grants = "suspended", nil, nil, nil
 	waiting := looking()
 	waiting.State, waiting.InReach, waiting.Gateway = "waiting", 0, ""
 	for i := range waiting.Steps {
@@ -143,7 +147,8 @@ func serverStories() []story {
 	}
 	return []story{
 		{"servers", ServersPage(p, serverList())},
-		{"servers empty", ServersPage(p, Servers{MayRegister: true, States: serverList().States})},
+		{"servers filtered", ServersPage(p, Servers{Filtered: true, Query: "x", First: "/servers", CSV: "/servers.csv?q=x", States: serverList().States})},
+		{"servers empty", ServersPage(p, Servers{MayRegister: true, CSV: "/servers.csv", States: serverList().States})},
 		{"register", NewServerPage(p, registerForm())},
 		{"register mistake", NewServerPage(p, mistaken)},
 		{"register no command", NewServerPage(p, NewServer{Teams: registerForm().Teams})},
@@ -153,9 +158,6 @@ func serverStories() []story {
 		{"discovery", DiscoveryPage(p, lookDone())},
 		{"discovery mistake", DiscoveryPage(p, blocked)},
 		{"discovery reader", DiscoveryPage(p, reader)},
-		{"server", ServerPage(p, oneServer())},
-		{"server suspended", ServerPage(flashed(p, "Suspended. Every gateway denies its calls as soon as it has the new revision."), stopped)},
-		{"server empty", ServerPage(p, Server{ServerLine: ServerLine{Name: "com.acme/new"}})},
 	}
 }
 

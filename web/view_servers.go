@@ -6,8 +6,13 @@ import "time"
 type Servers struct {
 	Servers     []ServerLine
 	Query       string
+	Label       string
+	Changed     bool // only those with changed tools
 	States      []Option
-	Next        string
+	Teams       []Option
+	Filtered    bool
+	Next, First string // addresses of the next page and, when this is not it, of the first
+	CSV         string // address of the same list as a file
 	MayRegister bool
 }
 
@@ -15,6 +20,7 @@ type Servers struct {
 type ServerLine struct {
 	ID, Name, Title, State, Team, Transport     string
 	ReadOnly, Write, Destructive, Held, Pending int
+	Labels                                      []string
 	CheckedAt                                   *time.Time
 }
 
@@ -55,6 +61,7 @@ type DiscoveryStep struct {
 type Review struct {
 	ServerID, Server string
 	Items            []ReviewItem
+	More             int // that wait as well, and come after these
 	MayPin           bool
 	Reason           string
 	Errors           Errors
@@ -62,48 +69,15 @@ type Review struct {
 
 // ReviewItem is one definition to pin or not.
 type ReviewItem struct {
-	DefinitionID, Kind, Name, Description, Risk, Claimed string
-	Number                                               int
-	Checked, Held, Blocked                               bool
-	Findings                                             []Finding
-	Raw                                                  []byte
+	DefinitionID, ToolID, Kind, Name, Description, Risk, Claimed string
+	Number                                                       int
+	Checked, Held, Blocked                                       bool
+	Findings                                                     []Finding
+	Raw                                                          []byte
 }
 
 // Finding is what the deterministic checks noticed.
 type Finding struct {
 	Message, Where string
 	Blocks         bool
-}
-
-// Server is the page of one server.
-type Server struct {
-	ServerLine
-	Description string
-	Where       string
-	Endpoint    string // digest
-	Version     int64
-	CreatedBy   string
-	CreatedAt   time.Time
-	Labels      []string
-	Items       []ServerItem
-	Grants      []GrantLine
-	Timeline    []Event
-	Discoveries []DiscoveryLine
-	MayChange   bool
-	MayGrant    bool
-	Review      *Review
-	GatewayURL  string
-}
-
-// ServerItem is a tool, prompt or resource of a server.
-type ServerItem struct {
-	Kind, Name, Risk, State, Description, Digest string // state: pinned, pending, held, gone, rejected
-	Number                                       int
-	Raw                                          []byte
-}
-
-// DiscoveryLine is an earlier discovery.
-type DiscoveryLine struct {
-	ID, State, By, Gateway string
-	At                     time.Time
 }

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"fmt"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -84,4 +86,47 @@ func reasonWords(reason string) string {
 		return w
 	}
 	return reason
+}
+
+// briefly is how much of a text a row of a table shows.
+const briefly = 160
+
+// brief is the beginning of a text, for a row of a table that leads to all of it.
+func brief(s string) string {
+	line, _, more := strings.Cut(s, "\n")
+	if len(line) > briefly {
+		end := briefly
+		for end > 0 && !utf8.RuneStart(line[end]) {
+			end--
+		}
+		line, more = line[:end], true
+	}
+	if more {
+		line += " …"
+	}
+	return line
+}
+
+// tokenWords says what something costs a model to read.
+func tokenWords(n int) string {
+	switch {
+	case n <= 0:
+		return "not counted"
+	case n < 1000:
+		return fmt.Sprintf("≈ %d tokens", n)
+	}
+	return fmt.Sprintf("≈ %.1fk tokens", float64(n)/1000)
+}
+
+// durationWords says how long a call took; 0 is not measured.
+func durationWords(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "–"
+	case d < time.Millisecond:
+		return "< 1 ms"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
 }
