@@ -40,13 +40,13 @@ func (s *Server) postImport(c echo.Context, who identity.Principal, in importReq
 	if err != nil {
 		return nil, 0, err
 	}
+	team, err := s.teamCalled(c, who, in.Team)
+	if err != nil && (in.Team != "" || !in.Preview) {
+		return nil, 0, err
+	}
 	if in.Preview {
 		answer, err := s.previewImport(c, who, entries)
 		return answer, http.StatusOK, err
-	}
-	team, err := s.teamCalled(c, who, in.Team)
-	if err != nil {
-		return nil, 0, err
 	}
 	chosen, err := chosenManifests(entries)
 	if err != nil {

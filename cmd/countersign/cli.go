@@ -34,6 +34,7 @@ type cli struct {
 	Gateway gatewayCmd `cmd:"" help:"Run the reference gateway."`
 	Tools   toolsCmd   `cmd:"" help:"List the tools of a server that you may call through the gateway."`
 	Call    callCmd    `cmd:"" help:"Call a tool through the gateway. Exit: 0 done, 1 error, 3 denied, 4 held for approval."`
+	Import  importCmd  `cmd:"" help:"Propose the servers of a server.json, or of an MCP registry's listing, to a control plane."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	LogLevel  slog.Level `name:"log-level" env:"COUNTERSIGN_LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARN or ERROR."`
