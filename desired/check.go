@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -120,10 +121,8 @@ func (c *checker) rule(err error, path func(string) string, part string) {
 	case err == nil:
 	case errors.As(err, &wrong):
 		field := strings.Replace(wrong.Field, "pending_seconds", "pending", 1)
-		if field = strings.Trim(part+"."+field, "."); field == "" {
-			field = "the effect"
-		}
-		c.add(path(field), "%s %s", field, wrong.Msg)
+		field = strings.Trim(part+"."+field, ".")
+		c.add(path(field), "%s %s", cmp.Or(field, "the effect"), wrong.Msg)
 	default:
 		c.add(path(part), "%s cannot be used", part)
 	}

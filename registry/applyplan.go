@@ -43,9 +43,13 @@ func (r *Registry) Apply(ctx context.Context, who identity.Principal, set desire
 			r.hub.Wake(ctx, TopicPolicy)
 			r.hub.Wake(ctx, TopicDiscoveries)
 		}
-		if !lostRace(err) {
-			return plan, err
+		switch {
+		case lostRace(err):
+			continue
+		case problem.Is(err, problem.Forbidden):
+			return Plan{}, audit.Refused(ctx, r.pool, audit.Event{Kind: "apply.refused", Who: who, TargetKind: "plan", TargetID: seen}, err)
 		}
+		return plan, err
 	}
 	return Plan{}, problem.New(problem.Unavailable, "apply_busy", "Other changes came in between each time. Nothing was changed; try again.")
 }

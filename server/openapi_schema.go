@@ -12,6 +12,7 @@ import (
 	"countersign/canonical"
 	"countersign/client"
 	"countersign/delivery"
+	"countersign/desired"
 	"countersign/policy"
 	"countersign/registry"
 )
@@ -43,6 +44,10 @@ var known = map[reflect.Type][]any{
 	reflect.TypeFor[registry.GrantState](): values(registry.GrantInForce, registry.GrantLater, registry.GrantOver, registry.GrantEnded),
 	reflect.TypeFor[delivery.InstanceState](): values(
 		delivery.Synced, delivery.Pending, delivery.Rejected, delivery.Offline, delivery.Stale),
+	reflect.TypeFor[desired.State]():       values(desired.Active, desired.Suspended, desired.Retired),
+	reflect.TypeFor[registry.ChangeKind](): values(registry.Adds, registry.Changes, registry.Ends),
+	reflect.TypeFor[policy.ChangeKind](): values(
+		policy.ChangeAppear, policy.ChangeVanish, policy.ChangeGain, policy.ChangeLose, policy.ChangeBegin, policy.ChangeStop, policy.ChangeRisk),
 	reflect.TypeFor[client.StepState](): values(client.StepRunning, client.StepDone, client.StepFailed, client.StepSkipped),
 	reflect.TypeFor[client.ApprovalState](): values(
 		client.ApprovalPending, client.ApprovalApproved, client.ApprovalDenied, client.ApprovalExpired, client.ApprovalCancelled,
@@ -123,6 +128,9 @@ func (s *schemas) name(t reflect.Type) string {
 	}
 	name = strings.TrimSuffix(name, "JSON")
 	name = strings.ToUpper(name[:1]) + name[1:]
+	if t.PkgPath() == reflect.TypeFor[desired.Set]().PkgPath() { // what a file says of a team is not the team
+		name = "Desired" + name
+	}
 	if _, taken := s.components[name]; taken {
 		pkg := t.PkgPath()[strings.LastIndex(t.PkgPath(), "/")+1:]
 		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name
