@@ -10,6 +10,7 @@ alter table guardrails drop column key;
 drop function key_is_id();
 drop index tools_held;
 alter table tools drop column skeleton, drop column severity, drop column held_note, drop column held_note_by, drop column held_note_at;
+alter table endpoints drop column looked_at;
 alter table definitions drop column tokens;
 alter table servers drop column state_generation, drop column state_at;
 alter table gateway_instances drop column active_at;

@@ -43,6 +43,9 @@ create index tools_without_skeleton on tools (id) where skeleton = '';
 create index definitions_not_counted on definitions (id) where tokens is null;
 create index tools_held on tools (held_at) where held_at is not null;
 
+-- A look at everything a server offers is noted once, and not on each of its thousands of tools.
+alter table endpoints add column looked_at timestamptz;
+
 -- Lowering a risk takes two: who proposes it does not decide it.
 --
 --   open ──another person──▶ approved | declined

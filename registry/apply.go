@@ -131,15 +131,22 @@ func serveTx(ctx context.Context, tx pgx.Tx, server lockedServer, c changes) err
 	return nil
 }
 
-// lookedTx records what was seen unchanged, and what is not offered any more.
+// lookedTx records what was seen unchanged, and what is not offered any more. That everything was looked at is one
+// note for all of it.
 func lookedTx(ctx context.Context, tx pgx.Tx, server lockedServer, c changes) error {
-	_, err := tx.Exec(ctx, `
-		update tools set observed_at = clock_timestamp(), observed_endpoint = @endpoint where id = any (@ids)`,
-		pgx.StrictNamedArgs{"ids": c.same, "endpoint": server.EndpointID})
-	if err != nil {
+	seen := `update endpoints set looked_at = clock_timestamp() where id = @endpoint`
+	args := pgx.StrictNamedArgs{"endpoint": server.EndpointID}
+	if c.partial {
+		seen = `update tools set observed_at = clock_timestamp(), observed_endpoint = @endpoint where id = any (@ids)`
+		args["ids"] = c.same
+	}
+	if _, err := tx.Exec(ctx, seen, args); err != nil {
 		return fmt.Errorf("recording what was seen: %w", err)
 	}
-	_, err = tx.Exec(ctx, `
+	if len(c.gone) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
 		update tools set observed_digest = null, observed_at = clock_timestamp(), version = version + 1 where id = any (@ids)`,
 		pgx.StrictNamedArgs{"ids": c.gone})
 	if err != nil {

@@ -34,6 +34,7 @@ type changes struct {
 	back    []string          // tool ids that are callable again, since they are offered again exactly as pinned
 	regrade []string          // tool ids held before, that serve something else than before
 	holding []key             // every pinned tool that is held after it
+	partial bool              // what is missing was not looked at
 }
 
 // moves reports whether the policy depends on what changed.
@@ -43,7 +44,7 @@ func (c changes) moves() bool { return len(c.hold)+len(c.lost)+len(c.back) > 0 }
 // way in it to release a tool or to pin one. What is merely not offered is not held: it cannot be called while it is
 // gone, and only the pinned definition can come back without a person.
 func compare(tools []known, s served) changes {
-	c := changes{serve: map[string]item{}, hold: map[string]string{}}
+	c := changes{serve: map[string]item{}, hold: map[string]string{}, partial: s.partial}
 	byKey := make(map[key]*known, len(tools))
 	for i := range tools {
 		byKey[key{tools[i].Kind, tools[i].Name}] = &tools[i]

@@ -39,10 +39,11 @@ type DriftFilter struct {
 
 const driftColumns = `
 	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.held_at, t.held_reason,
-	       t.observed_digest is not null as offered, t.observed_at, t.version,
+	       t.observed_digest is not null as offered, ` + seenAt + ` as observed_at, t.version,
 	       s.name as server_name, s.title as server_title, s.team_id, m.name as team_name, t.severity,
 	       t.held_note, t.held_note_by, coalesce(p.name, t.held_note_by) as held_note_by_name, t.held_note_at
 	from tools t
+	left join endpoints e on e.id = t.observed_endpoint
 	join servers s on s.id = t.server_id
 	join teams m on m.id = s.team_id
 	left join people p on p.id = t.held_note_by `

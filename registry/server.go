@@ -112,7 +112,7 @@ func (r serverRow) server() Server {
 const selectServers = `
 	select s.id, s.name, s.title, s.description, s.team_id, m.name as team_name, s.labels, s.state, s.version,
 	       s.created_by, coalesce(p.name, s.created_by) as created_by_name, s.created_at, s.changed_at, ` + endpointColumns + `,
-	       c.offered, c.pinned, c.read_only, c.write, c.destructive, c.held, c.pending, c.checked_at
+	       c.offered, c.pinned, c.read_only, c.write, c.destructive, c.held, c.pending, greatest(c.checked_at, e.looked_at) as checked_at
 	from servers s
 	join teams m on m.id = s.team_id
 	left join people p on p.id = s.created_by

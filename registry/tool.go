@@ -115,8 +115,12 @@ type ToolFilter struct {
 
 const selectTools = `
 	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.held_at, t.held_reason,
-	       t.observed_digest is not null as offered, t.observed_at, t.version
-	from tools t `
+	       t.observed_digest is not null as offered, ` + seenAt + ` as observed_at, t.version
+	from tools t
+	left join endpoints e on e.id = t.observed_endpoint `
+
+// seenAt is when a gateway saw the tool last, or saw that it is gone: in a look at everything, or by itself.
+const seenAt = `case when t.observed_digest is null then t.observed_at else greatest(t.observed_at, e.looked_at) end`
 
 // Tools lists what a server offers or offered, by kind and name. It needs identity.ReadRegistry.
 func (r *Registry) Tools(ctx context.Context, who identity.Principal, f ToolFilter) (Page[Tool], error) {
