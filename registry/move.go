@@ -12,7 +12,7 @@ import (
 	"countersign/internal/problem"
 )
 
-// Move gives the server a new endpoint and opens a discovery there. Everything is unpinned by it: what was accepted
+// Move gives the server a new endpoint, or its first, and opens a discovery there. Everything is unpinned by it: what was accepted
 // at one place says nothing of another. version is the Version that the reader saw. It needs identity.ChangeServer for
 // the server's team.
 //
@@ -58,18 +58,14 @@ func (r *Registry) Move(ctx context.Context, who identity.Principal, id string, 
 }
 
 func (s lockedServer) mayMove(version int64, to Location) error {
-	digest, err := to.digest()
-	switch {
-	case err != nil:
+	if err := s.mayEdit(version); err != nil {
 		return err
-	case s.State == Retired:
-		return retired()
-	case s.Version != version:
-		return problem.New(problem.Conflict, "server_changed", "Somebody changed this server while you looked at it. Nothing was changed by you.")
-	case digestOf(s.EndpointDigest) == digest:
-		return problem.New(problem.Conflict, "endpoint_same", "The server is there already. Nothing was changed.")
 	}
-	return nil
+	digest, err := to.digest()
+	if err == nil && digestOf(s.EndpointDigest) == digest {
+		err = problem.New(problem.Conflict, "endpoint_same", "The server is there already. Nothing was changed.")
+	}
+	return err
 }
 
 func moveTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer, to Location) (discoveryID string, err error) {
