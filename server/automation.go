@@ -32,6 +32,8 @@ func (s *Server) automationOperations() []operation {
 		{get, "/v1/tools/:id/grants", rules, "The grants that reach a tool: who is affected when it is held.", lists(s.listReaching)},
 		{get, "/v1/drift", read, "What is held because it changed, the gravest first.", lists(s.listDrift)},
 		{get, "/v1/drift/:id", read, "In what a tool differs from what is pinned.", reads(s.readDrift)},
+		{get, "/v1/sprawl", read, "What is there and perhaps need not be, and what it costs.", reads(s.readSprawl)},
+		{get, "/v1/sprawl/tools", read, "The tools of that report, the most expensive first.", lists(s.listSprawl)},
 		{get, "/v1/risk-proposals", read, "Proposals to lower a risk, newest first. People make them and decide.", lists(s.listProposals)},
 
 		{get, "/v1/teams", read, "List teams by name.", lists(s.listTeams)},
@@ -49,6 +51,7 @@ func (s *Server) automationOperations() []operation {
 		{get, "/v1/guardrails/:id", rules, "A guardrail.", reads(s.readGuardrail)},
 		{post, "/v1/guardrails/:id/end", grant, "End a guardrail. A person has to, in a session: always 403 interactive_only.", changes(s, s.stopGuardrail)},
 
+		{get, "/v1/audit", machine(identity.ReadAudit), "The audit log, newest first.", lists(s.listAudit)},
 		{get, "/v1/gateways", gateways, "List gateways, and what their instances run.", lists(s.listGateways)},
 		{get, "/v1/gateways/:id", gateways, "A gateway.", reads(s.readGateway)},
 		{get, "/v1/rollout", gateways, "Who runs the current policy.", reads(s.readRollout)},

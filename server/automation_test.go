@@ -108,6 +108,12 @@ func TestAutomationReadsWhatAServerOffers(t *testing.T) {
 	}
 	viewer.get("/v1/drift?severity=huge").wantProblem(t, http.StatusBadRequest, "invalid_parameter")
 	viewer.get("/v1/risk-proposals?open=true").want(t, http.StatusOK, `"items":[]`)
+	viewer.get("/v1/sprawl").want(t, http.StatusOK, `"tools":2`, "com.example/orders")
+	first := into[listOf[sprawlToolJSON]](t, viewer.get("/v1/sprawl/tools?limit=1").want(t, http.StatusOK))
+	second := into[listOf[sprawlToolJSON]](t, viewer.get("/v1/sprawl/tools?limit=1&show=never_called&after="+first.Next).want(t, http.StatusOK))
+	if len(first.Items) != 1 || len(second.Items) != 1 || first.Items[0].Tool == second.Items[0].Tool {
+		t.Errorf("sprawl %+v, then %+v", first, second)
+	}
 	viewer.get("/v1/gateways").want(t, http.StatusOK, `"edge"`)
 	viewer.get("/v1/gateways/"+g.ID).want(t, http.StatusOK, `"instances":[`)
 	viewer.get("/v1/rollout").want(t, http.StatusOK, `"counts"`)
@@ -283,4 +289,22 @@ func TestListsAreReadToTheirEnd(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("left out: %v", want)
 	}
+}
+
+func TestAutomationReadsTheAuditLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	auditor := w.automation("", identity.Auditor)
+	robot := w.automation(w.team.ID)
+	robot.call(post, "/v1/servers", w.newServer("com.example/one")).want(t, http.StatusCreated)
+	newest := into[listOf[eventJSON]](t, auditor.get("/v1/audit?limit=1").want(t, http.StatusOK))
+	older := into[listOf[eventJSON]](t, auditor.get("/v1/audit?limit=1&after="+newest.Next).want(t, http.StatusOK))
+	if len(newest.Items) != 1 || len(older.Items) != 1 || newest.Items[0].Kind != "server.discovery_requested" || older.Items[0].Kind != "server.registered" {
+		t.Fatalf("events %+v, then %+v", newest, older)
+	}
+	if e := older.Items[0]; e.ActorKind != "client" || e.ActorName != "robot" || e.TargetName != "com.example/one" {
+		t.Errorf("the client is not named: %+v", e)
+	}
+	auditor.get("/v1/audit?kind=team.").want(t, http.StatusOK, `"team.created"`)
+	robot.get("/v1/audit").wantProblem(t, http.StatusForbidden, "not_allowed")
 }
