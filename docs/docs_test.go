@@ -127,7 +127,7 @@ func TestNamesAreReal(t *testing.T) {
 		{"flag", regexp.MustCompile(`(?:^|[\x60 "])(--[a-z][a-z-]*)`), all(help, `(--[a-z][a-z-]*)`), strings.Fields("--ignore-scripts --profile")},
 		{"variable", regexp.MustCompile(`\b(COUNTERSIGN_[A-Z_]+)\b`), all(help+sources, `\b(COUNTERSIGN_[A-Z_]+)\b`), nil},
 		{"make target", regexp.MustCompile(`\x60make ([a-z]+)`), all(read(t, "Makefile"), `(?m)^([a-z]+):`), nil},
-		{"address", regexp.MustCompile(`\b(?:GET|POST|PUT|PATCH) (/(?:v1|oauth)/[\w{}/-]*[\w}])`), addresses(t), nil},
+		{"address", regexp.MustCompile(`\b(?:GET|POST|PUT|PATCH) (/(?:v1|oauth)/[\w{}/.-]*[\w}])`), addresses(t), nil},
 		{"test", regexp.MustCompile(`\x60(Test\w+)`), all(sources, `\nfunc (Test\w+)`), nil},
 	}
 	for _, k := range kinds {
