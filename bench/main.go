@@ -41,6 +41,12 @@ var rows = []row{
 		met: func(floor, ours measured) bool { return ours["redeemed/s"] >= 0.6*floor["redeemed/s"] },
 	},
 	{
+		what: "full compile: read, compile, sign, compress, store, index (20,000 tools, 10,000 grants)", pkg: "./delivery",
+		floor: "BenchmarkFullCompileFloor", ours: "BenchmarkFullCompile", metric: "cpu-ms/op",
+		target: "≤ 3× read, index, encode, hash and compress, in processor time of our side",
+		met:    func(floor, ours measured) bool { return ours["cpu-ms/op"] <= 3*floor["cpu-ms/op"] },
+	},
+	{
 		what: "discovery of a server with 20 tools, beside 1,000 others", pkg: "./registry",
 		floor: "BenchmarkDiscoveryRows", ours: "BenchmarkDiscovery", metric: "servers/s", target: "≥ 0.2× the bare rows",
 		met: func(floor, ours measured) bool { return ours["servers/s"] >= 0.2*floor["servers/s"] },

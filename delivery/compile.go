@@ -192,14 +192,16 @@ func (l *leader) compile(ctx context.Context, s state, a audience) (bumped bool,
 	}
 	warnings = append(warnings, nobody(document, s.unstaffed)...)
 	warnings = warnings[:min(len(warnings), maxWarnings)]
-	content := document.ContentDigest()
+	text, content, err := document.Encode()
 	switch {
+	case err != nil:
+		return false, l.fail(ctx, a, s.Generation, err)
 	case string(a.Content) == string(content[:]):
 		return false, l.confirm(ctx, a, s.Generation, warnings)
 	case a.Content != nil && a.Revision >= s.Generation:
 		return true, l.bump(ctx)
 	}
-	return false, l.publish(ctx, a, document, content, warnings)
+	return false, l.publish(ctx, a, revision{Document: document, text: text, content: content, warnings: warnings})
 }
 
 // source is what the audience may see of the registry.

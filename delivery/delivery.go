@@ -68,6 +68,7 @@ type Delivery struct {
 	mu      sync.Mutex
 	changed map[string]chan struct{} // by audience: closed when it has a new revision
 	moved   chan struct{}            // closed when any snapshot was replaced
+	made    map[string]*revision     // by audience: what this replica published last, until it is loaded
 }
 
 // New makes a replica's part; Run makes it work.
@@ -81,6 +82,7 @@ func New(pool *pgxpool.Pool, hub *postgres.Hub, reg *registry.Registry, cfg Conf
 	d := &Delivery{
 		cfg: cfg, log: cfg.Log, now: cfg.Now, pool: pool, hub: hub, registry: reg,
 		look: make(chan struct{}, 1), changed: map[string]chan struct{}{}, moved: make(chan struct{}),
+		made: map[string]*revision{},
 	}
 	d.snapshots.Store(&map[string]*Snapshot{})
 	return d

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"countersign/internal/problem"
 	"countersign/policy"
@@ -26,6 +27,9 @@ func TestTwoReplicasServeTheSameBytes(t *testing.T) {
 	sa, sb := w.upTo(a, edge.AudienceID, generation), w.upTo(b, edge.AudienceID, generation)
 	if !bytes.Equal(sa.Document, sb.Document) || !bytes.Equal(sa.Gzip, sb.Gzip) || sa.JWS != sb.JWS || sa.Detached != sb.Detached || sa.ETag != sb.ETag {
 		t.Error("the replicas differ")
+	}
+	if diff := cmp.Diff(sa.Index.Document(), sb.Index.Document(), cmpopts.EquateEmpty()); diff != "" { // one made it, one read it
+		t.Errorf("the replicas decide by other documents:\n%s", diff)
 	}
 	if sa.Revision != generation || sa.Kid != "k1" || sa.PublishedAt.IsZero() {
 		t.Errorf("revision %d, kid %s", sa.Revision, sa.Kid)

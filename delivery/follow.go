@@ -98,7 +98,62 @@ func (d *Delivery) advance(ctx context.Context, have *Snapshot, p published) (*S
 			return &moved, nil
 		}
 	}
+	s, err := d.loadOwn(ctx, p)
+	if s != nil || err != nil {
+		return s, err
+	}
 	return d.load(ctx, p)
+}
+
+// keep remembers what this replica has just published, so that it need not read its own bytes back.
+func (d *Delivery) keep(audienceID string, r *revision) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.made[audienceID] = r
+}
+
+// own takes what this replica made itself of a revision, nil if another one did.
+func (d *Delivery) own(p published) *revision {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.made[p.AudienceID]
+	if r == nil || r.Epoch != p.Epoch || r.Revision != p.Revision {
+		return nil
+	}
+	delete(d.made, p.AudienceID)
+	return r
+}
+
+// loadOwn makes a snapshot of what this replica itself published, if that is what is stored; else it is nil.
+func (d *Delivery) loadOwn(ctx context.Context, p published) (*Snapshot, error) {
+	r := d.own(p)
+	if r == nil {
+		return nil, nil //nolint:nilnil // then it is loaded
+	}
+	var digest []byte
+	var at time.Time
+	err := d.pool.QueryRow(ctx, `
+		select digest, created_at from revisions where audience_id = @audience and epoch = @epoch and revision = @revision`,
+		pgx.StrictNamedArgs{"audience": p.AudienceID, "epoch": p.Epoch, "revision": p.Revision}).Scan(&digest, &at)
+	if err != nil || string(digest) != string(r.digest[:]) {
+		return nil, err
+	}
+	index, err := policy.NewIndex(r.Document)
+	if err != nil {
+		return nil, err
+	}
+	return snapshotOf(p, index, r.digest, revisionRow{
+		Document: r.text, Gzipped: r.gzipped, Kid: r.kid, Signature: r.signature.Detached, Jws: r.signature.JWS, CreatedAt: at,
+	}), nil
+}
+
+func snapshotOf(p published, index *policy.Index, digest canonical.Digest, row revisionRow) *Snapshot {
+	return &Snapshot{
+		AudienceID: p.AudienceID, Epoch: p.Epoch, Revision: p.Revision, CompiledGeneration: p.CompiledGeneration,
+		Digest: digest, ETag: policy.ETag(p.Epoch, p.Revision, digest, ""),
+		Document: row.Document, Gzip: row.Gzipped, JWS: row.Jws, Detached: row.Signature, Kid: row.Kid,
+		PublishedAt: row.CreatedAt, Index: index,
+	}
 }
 
 // revisionRow is a stored revision.
@@ -126,7 +181,7 @@ func (d *Delivery) load(ctx context.Context, p published) (*Snapshot, error) {
 	if string(digest[:]) != string(row.Digest) {
 		return nil, fmt.Errorf("the stored document has the digest %s, which is not its own", digest)
 	}
-	document, err := policy.Decode(row.Document)
+	document, err := policy.DecodeOwn(row.Document) // the digest says that it is what a leader wrote
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +192,5 @@ func (d *Delivery) load(ctx context.Context, p published) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{
-		AudienceID: p.AudienceID, Epoch: p.Epoch, Revision: p.Revision, CompiledGeneration: p.CompiledGeneration,
-		Digest: digest, ETag: policy.ETag(p.Epoch, p.Revision, digest, ""),
-		Document: row.Document, Gzip: row.Gzipped, JWS: row.Jws, Detached: row.Signature, Kid: row.Kid,
-		PublishedAt: row.CreatedAt, Index: index,
-	}, nil
+	return snapshotOf(p, index, digest, row), nil
 }

@@ -24,22 +24,21 @@ var errOvertaken = errors.New("another replica published meanwhile")
 // revision is a document made ready to store.
 type revision struct {
 	policy.Document
-	content   canonical.Digest
-	digest    canonical.Digest
-	text      []byte
+	text      []byte           // the document as it is served
+	content   canonical.Digest // of what it says, whatever the revision
+	digest    canonical.Digest // of text
 	gzipped   []byte
 	kid       string
 	signature policy.Signature
 	warnings  []policy.Warning
 }
 
-// publish signs the document and makes it the audience's current revision.
-func (l *leader) publish(ctx context.Context, a audience, document policy.Document, content canonical.Digest, warnings []policy.Warning) error {
-	r, err := l.seal(ctx, document)
+// publish signs the revision and makes it the audience's current one.
+func (l *leader) publish(ctx context.Context, a audience, r revision) error {
+	err := l.seal(ctx, &r)
 	if err != nil {
 		return fmt.Errorf("sealing the policy of audience %s: %w", a.ID, err)
 	}
-	r.content, r.warnings = content, warnings
 	err = postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error { return publishTx(ctx, tx, a, r) })
 	switch {
 	case errors.Is(err, errOvertaken) || postgres.Constraint(err) == "revisions_pkey":
@@ -48,27 +47,24 @@ func (l *leader) publish(ctx context.Context, a audience, document policy.Docume
 	case err != nil:
 		return err
 	}
+	l.keep(a.ID, &r)
 	l.log.Info("policy published", slog.String("audience", a.Name), slog.Int64("revision", r.Revision), slog.Int("bytes", len(r.text)))
 	return nil
 }
 
-// seal makes the bytes that are served, and signs them.
-func (l *leader) seal(ctx context.Context, document policy.Document) (r revision, err error) {
-	r.Document = document
-	if r.text, err = document.Marshal(); err != nil {
-		return r, err
-	}
+// seal signs the bytes that are served, and compresses them.
+func (l *leader) seal(ctx context.Context, r *revision) (err error) {
 	r.digest = sha256.Sum256(r.text)
 	kid, key, err := l.cfg.PolicyKey(ctx)
 	if err != nil {
-		return r, fmt.Errorf("reading the signing key: %w", err)
+		return fmt.Errorf("reading the signing key: %w", err)
 	}
 	r.kid = kid
 	if r.signature, err = policy.Sign(r.text, key, kid); err != nil {
-		return r, err
+		return err
 	}
 	r.gzipped, err = compress(r.text)
-	return r, err
+	return err
 }
 
 // publishTx is the guard against a second leader: a generation is published once, and never after a later one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -229,9 +230,15 @@ func (r *resolver) addNamed(s *Server, resource Resource) {
 		if slices.Contains(resource.Kinds[:i], k) {
 			continue
 		}
-		at, found := slices.BinarySearchFunc(s.Tools, Tool{Kind: k, Name: resource.Names[0]}, compareTools)
-		if found && resource.covers(&s.Tools[at]) {
-			r.tools = append(r.tools, &s.Tools[at])
+		at := sort.Search(len(s.Tools), func(i int) bool {
+			t := &s.Tools[i]
+			return t.Kind > k || t.Kind == k && t.Name >= resource.Names[0]
+		})
+		if at == len(s.Tools) {
+			continue
+		}
+		if t := &s.Tools[at]; t.Kind == k && t.Name == resource.Names[0] && resource.covers(t) {
+			r.tools = append(r.tools, t)
 		}
 	}
 }

@@ -1,10 +1,15 @@
 package policy_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
 
 	"countersign/canonical"
 	"countersign/policy"
@@ -147,5 +152,31 @@ func TestContentDigestIgnoresOnlyRevisionAndTime(t *testing.T) {
 		if digest(change, noon) == want {
 			t.Errorf("changing the %s does not count", name)
 		}
+	}
+}
+
+func TestEncodeIsMarshalAndContentDigest(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		doc := *compile(t, drawSource.Draw(t, "source")).Document()
+		doc.Issuer = rapid.SampledFrom([]string{"https://countersign.example", `a"},"é<&>`, "\u2028"}).Draw(t, "issuer")
+		text, content, err := doc.Encode()
+		want, _ := doc.Marshal()
+		if err != nil || !bytes.Equal(text, want) || content != doc.ContentDigest() {
+			t.Errorf("%s, %s, %v, want\n%s, %s", text, content, err, want, doc.ContentDigest())
+		}
+		if back, err := policy.DecodeOwn(text); err != nil || !cmp.Equal(back, doc, cmpopts.EquateEmpty()) {
+			t.Errorf("read back: %v\n%s", err, cmp.Diff(doc, back, cmpopts.EquateEmpty()))
+		}
+	})
+}
+
+func TestDecodeOwnRefusesWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	doc := aDocument(t)
+	text := must(doc.Marshal())(t)
+	newer := bytes.Replace(text, []byte(`"effect":{`), []byte(`"effect":{"token_budget":{"tokens":9},`), 1)
+	if _, err := policy.DecodeOwn(newer); err == nil || bytes.Equal(newer, text) {
+		t.Error("a restriction that is not known is ignored")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"countersign/canonical"
@@ -102,11 +103,13 @@ type Guardrail struct {
 
 // Marshal returns the one encoding of the document. Equal documents give equal
 // bytes.
-func (d Document) Marshal() ([]byte, error) {
+func (d Document) Marshal() ([]byte, error) { return marshal(d) }
+
+func marshal(v any) ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(d); err != nil {
+	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("encoding policy: %w", err)
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
@@ -123,6 +126,42 @@ func (d Document) ContentDigest() canonical.Digest {
 	return canonical.Sum(contentDomain, text)
 }
 
+// Encode is Marshal and ContentDigest at the price of one.
+func (d Document) Encode() (text []byte, content canonical.Digest, err error) {
+	blank := d
+	blank.Revision, blank.IssuedAt = 0, time.Time{}
+	text, err = blank.Marshal()
+	if err != nil {
+		return nil, canonical.Digest{}, err
+	}
+	before, err := blank.head()
+	if err != nil {
+		return nil, canonical.Digest{}, err
+	}
+	after, err := d.head()
+	if err != nil {
+		return nil, canonical.Digest{}, err
+	}
+	rest, found := bytes.CutPrefix(text, before)
+	if !found {
+		return nil, canonical.Digest{}, fmt.Errorf("encoding policy: %w", wrong("", "does not begin with its head"))
+	}
+	return slices.Concat(after, rest), canonical.Sum(contentDomain, text), nil
+}
+
+// head returns how the document begins, as far as what a revision changes.
+func (d Document) head() ([]byte, error) {
+	text, err := marshal(struct {
+		Format   string    `json:"format"`
+		Issuer   string    `json:"issuer"`
+		Audience string    `json:"audience"`
+		Epoch    int64     `json:"epoch"`
+		Revision int64     `json:"revision"`
+		IssuedAt time.Time `json:"issued_at"`
+	}{d.Format, d.Issuer, d.Audience, d.Epoch, d.Revision, d.IssuedAt})
+	return bytes.TrimSuffix(text, []byte("}")), err
+}
+
 // Limits on a document.
 const (
 	maxDocumentBytes = 256 << 20
@@ -136,17 +175,27 @@ func Decode(data []byte) (Document, error) {
 	if err := canonical.Check(data, limits); err != nil {
 		return Document{}, fmt.Errorf("reading policy: %w", err)
 	}
-	var d Document
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&d); err != nil {
-		return Document{}, fmt.Errorf("reading policy: %w", err)
+	d, err := DecodeOwn(data)
+	if err != nil {
+		return Document{}, err
 	}
 	if err := d.validate(); err != nil {
 		return Document{}, fmt.Errorf("reading policy: %w", err)
 	}
 	if again, err := d.Marshal(); err != nil || !bytes.Equal(again, data) {
 		return Document{}, fmt.Errorf("reading policy: %w", wrong("", "is not in the one encoding of a policy"))
+	}
+	return d, nil
+}
+
+// DecodeOwn reads what Marshal wrote and nobody else has touched since. Beside members that are not known it refuses
+// nothing: NewIndex finds what is wrong with a document, and only Decode tells one encoding from another.
+func DecodeOwn(data []byte) (Document, error) {
+	var d Document
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&d); err != nil {
+		return Document{}, fmt.Errorf("reading policy: %w", err)
 	}
 	return d, nil
 }
