@@ -41,8 +41,8 @@ const (
 	maxAutomation     = 64 << 20 // bytes of an answer
 )
 
-// connect makes a client; it talks to nobody yet.
-func (f automationFlags) connect() (*automationClient, error) {
+// connect makes a client that works until ctx ends; it talks to nobody yet.
+func (f automationFlags) connect(ctx context.Context) (*automationClient, error) {
 	base := strings.TrimSuffix(f.URL, "/")
 	if u, err := url.Parse(base); err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || !isSafe(u) {
 		return nil, codeError{exitUsage, "--url has to be an https address, or an http one on loopback"}
@@ -58,7 +58,7 @@ func (f automationFlags) connect() (*automationClient, error) {
 		return nil, codeError{exitUsage, "the client's secret is needed, in COUNTERSIGN_CLIENT_SECRET or with --client-secret-file"}
 	}
 	plain := &http.Client{Timeout: automationTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, plain)
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, plain)
 	config := clientcredentials.Config{ClientID: f.ClientID, ClientSecret: secret, TokenURL: base + client.PathToken, AuthStyle: oauth2.AuthStyleInHeader}
 	authorized := config.Client(ctx)
 	authorized.Timeout, authorized.CheckRedirect = plain.Timeout, plain.CheckRedirect
@@ -135,13 +135,14 @@ func refusal(status int, body []byte) error {
 	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
 		problem.Detail = fmt.Sprintf("the answer is %d %s", status, http.StatusText(status))
 	}
-	text := printable(problem.Detail)
+	var text strings.Builder
+	text.WriteString(printable(problem.Detail))
 	for _, field := range slices.Sorted(maps.Keys(problem.Fields)) {
-		text += "\n  " + printable(field) + ": " + printable(problem.Fields[field])
+		fmt.Fprintf(&text, "\n  %s: %s", printable(field), printable(problem.Fields[field]))
 	}
 	code := exitError
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
 		code = exitDenied
 	}
-	return codeError{code, text}
+	return codeError{code, text.String()}
 }

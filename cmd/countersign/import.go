@@ -49,7 +49,7 @@ const pathImports = "/v1/imports"
 // Run reads on this machine: the control plane never asks an address that somebody brings. It shows what is there, and
 // proposes what was chosen when it is told to.
 func (cmd importCmd) Run(ctx context.Context, c *console) error {
-	control, err := cmd.connect()
+	control, err := cmd.connect(ctx)
 	if err != nil {
 		return err
 	}
