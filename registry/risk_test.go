@@ -78,6 +78,9 @@ func TestLowerRiskTakesTwo(t *testing.T) {
 	wantProblem(t, err, problem.Forbidden, "own_proposal")
 	_, err = w.DecideRisk(w.ctx, w.owner, p.ID, false, "never mind")
 	wantProblem(t, err, problem.Forbidden, "own_proposal")
+	if w.events("access.refused") != 2 {
+		t.Error("the refusals are not in the log")
+	}
 	for code, who := range map[string]identity.Principal{
 		"not_allowed": w.viewer, "not_for_gateways": w.edge, "sign_in_required": {},
 	} {

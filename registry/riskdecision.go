@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -27,6 +28,8 @@ type lockedProposal struct {
 	Risk         policy.Risk // of the tool now
 }
 
+var errOwnProposal = errors.New("the proposer cannot decide")
+
 // DecideRisk approves or declines a lower risk that another person proposed. Approving makes the tool count so at
 // once. What was proposed for a definition that is not pinned any more, or from a risk that the tool no longer has, is
 // superseded, and not approved. It needs identity.PinDefinition for the server's team, in a session of a person who is
@@ -50,25 +53,16 @@ func (r *Registry) DecideRisk(ctx context.Context, who identity.Principal, id st
 		return RiskProposal{}, err
 	}
 	var stale error
-	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
-		server, err := lockDecidedTx(ctx, tx, who, proposal.ServerID)
-		if err != nil {
-			return err
-		}
-		p, err := lockProposalTx(ctx, tx, id)
-		switch {
-		case err != nil:
-			return err
-		case p.ProposedBy == who.ID:
-			return problem.New(problem.Forbidden, "own_proposal", "Whoever proposes a lower risk does not decide it. Ask another person.")
-		case p.stale(): // kept, so that nobody is asked again
-			stale = problem.New(problem.Conflict, "definition_changed", "The tool was pinned anew since this was proposed. Nothing was approved; propose again.")
-			return supersedeProposalsTx(ctx, tx, []string{p.ToolID})
-		case approve:
-			return approveRiskTx(ctx, tx, who, server, p, reason)
-		}
-		return closeProposalTx(ctx, tx, who, server, p, RiskDeclined, reason)
+	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
+		stale, err = decideTx(ctx, tx, who, proposal, approve, reason)
+		return err
 	})
+	if errors.Is(err, errOwnProposal) {
+		return RiskProposal{}, audit.Refused(ctx, r.pool, audit.Event{
+			Kind: "access.refused", Who: who, TargetKind: "tool", TargetID: proposal.ToolID, TargetName: visible(proposal.ToolName, 200),
+			Detail: map[string]any{"proposal_id": id},
+		}, problem.New(problem.Forbidden, "own_proposal", "Whoever proposes a lower risk does not decide it. Ask another person."))
+	}
 	if err != nil {
 		return RiskProposal{}, err
 	}
@@ -79,6 +73,28 @@ func (r *Registry) DecideRisk(ctx context.Context, who identity.Principal, id st
 		r.hub.Wake(ctx, TopicPolicy)
 	}
 	return r.RiskProposal(ctx, system, id)
+}
+
+// decideTx decides, or supersedes what is about something else by now: then stale says so, and the transaction is
+// committed, so that nobody is asked again.
+func decideTx(ctx context.Context, tx pgx.Tx, who identity.Principal, proposal RiskProposal, approve bool, reason string) (stale, err error) {
+	server, err := lockDecidedTx(ctx, tx, who, proposal.ServerID)
+	if err != nil {
+		return nil, err
+	}
+	p, err := lockProposalTx(ctx, tx, proposal.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.ProposedBy == who.ID:
+		return nil, errOwnProposal
+	case p.stale():
+		stale = problem.New(problem.Conflict, "definition_changed", "The tool was pinned anew since this was proposed. Nothing was approved; propose again.")
+		return stale, supersedeProposalsTx(ctx, tx, []string{p.ToolID})
+	case approve:
+		return nil, approveRiskTx(ctx, tx, who, server, p, reason)
+	}
+	return nil, closeProposalTx(ctx, tx, who, server, p, RiskDeclined, reason)
 }
 
 // WithdrawRisk takes back a proposal. It needs to be one's own, and a person's session.
