@@ -49,6 +49,7 @@ func examine(kind policy.Kind, raw []byte) []Finding {
 	if kind == policy.KindTool {
 		r.schemas(object)
 	}
+	r.guess(object)
 	return r.findings
 }
 

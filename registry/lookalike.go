@@ -36,8 +36,23 @@ func lookAlike(a, b string) bool {
 	return folded(a) == folded(b) || fold(asDrawn.Replace(latin(a))) == fold(asDrawn.Replace(latin(b)))
 }
 
-// folded is a name in Latin letters where they look so, without its case.
-func folded(name string) string { return fold(latin(name)) }
+// folded is a text in Latin letters where they look so, without its case.
+func folded(s string) string {
+	if isPlain(s) {
+		return strings.ToLower(s)
+	}
+	return fold(latin(s))
+}
+
+// isPlain reports whether s is printable ASCII, of which nothing looks like another script.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
 
 // fold takes away the case. Folding can make what has another compatibility form, and the other way round, so it goes
 // on until nothing changes; two rounds do for all of Unicode.
