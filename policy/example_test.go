@@ -73,6 +73,7 @@ type decided struct {
 	Now       time.Time        `json:"now"`
 	Outcome   string           `json:"outcome"`
 	Reason    policy.Reason    `json:"reason"`
+	Limits    []string         `json:"limits,omitempty"` // ids of the guardrails whose rate limits count the call
 }
 
 const exampleFile = "testdata/example.json"
@@ -97,7 +98,7 @@ func digestOf(t *testing.T, domain, raw string) canonical.Digest {
 	return canonical.Sum(domain, must(canonical.Exact([]byte(raw)))(t))
 }
 
-// exampleSource is a registry with one server, two grants and two guardrails.
+// exampleSource is a registry with one server, two grants and four guardrails.
 func exampleSource(t *testing.T) policy.Source {
 	t.Helper()
 	definition := func(raw string) canonical.Digest { return digestOf(t, "countersign/definition/v1", raw) }
@@ -144,6 +145,19 @@ func exampleSource(t *testing.T) policy.Source {
 				},
 				Resource: policy.Resource{Servers: []string{"com.example/orders"}, Names: []string{"delete_*"}},
 			},
+			{
+				Guardrail: policy.Guardrail{
+					ID: "grd_3", Name: "A single order shows a customer", Subject: policy.Subject{Everyone: true}, Effect: policy.Effect{MFA: true},
+				},
+				Resource: policy.Resource{Servers: []string{"com.example/orders"}, Kinds: []policy.Kind{policy.KindResource}},
+			},
+			{
+				Guardrail: policy.Guardrail{
+					ID: "grd_4", Name: "Nobody copies the whole shop", Subject: policy.Subject{Everyone: true}, Except: policy.Subject{Users: []string{"ines"}},
+					Effect: policy.Effect{RateLimit: &policy.RateLimit{Calls: 10, Seconds: 60}},
+				},
+				Resource: policy.Resource{Labels: []string{"shop"}, Names: []string{"list_*", "delete_*"}},
+			},
 		},
 	}
 }
@@ -165,14 +179,16 @@ func exampleDecisions() []decided {
 	late := tool("list_orders", tomas)
 	late.Now = time.Date(2026, 12, 24, 18, 0, 0, 0, time.UTC)
 	ines := who("ines", "", "claude-code", "claude-5", policy.Attested)
-	order := tool("orders://order/o-1001", ines)
-	order.Kind = policy.KindResource
+	once := tool("orders://order/o-1001", ines)
+	once.Kind, once.Principal.AMR = policy.KindResource, []string{"pwd"}
+	twice := once
+	twice.Principal.AMR = []string{"pwd", "otp"}
 	return []decided{
 		tool("list_orders", tomas), late, tool("delete_orders", tomas),
 		tool("delete_orders", who("tomas", "developers", "night-shift", "", policy.Unknown)),
 		tool("delete_orders", who("tomas", "developers", "", "", policy.Unknown)),
 		tool("update_order", tomas), tool("drop_tables", tomas),
-		tool("list_orders", ines), order,
+		tool("list_orders", ines), once, twice,
 		tool("list_orders", who("ines", "", "claude-code", "claude-5", policy.Declared)),
 		tool("delete_orders", ines),
 	}
@@ -213,6 +229,9 @@ func makeExample(t *testing.T) published {
 		d := &p.Decisions[i]
 		v := index.Decide(policy.Request{Server: d.Server, Kind: d.Kind, Name: d.Name, Principal: &d.Principal, Now: d.Now})
 		d.Outcome, d.Reason = v.Outcome.String(), v.Reason
+		for _, g := range v.Limits {
+			d.Limits = append(d.Limits, document.Guardrails[g].ID)
+		}
 	}
 	return p
 }
@@ -289,6 +308,6 @@ func (d decided) row() string {
 	if p.Model != "" {
 		model += ", " + string(p.ModelAssurance)
 	}
-	return fmt.Sprintf("| %s | %s | %s | `%s` | %s | %s | `%s` |",
-		who, or(p.Agent, "unknown"), model, d.Name, d.Now.Format("2 Jan 15:04"), d.Outcome, d.Reason)
+	return fmt.Sprintf("| %s | %s | %s | %s | `%s` | %s | %s | `%s` | %s |", who, or(strings.Join(p.AMR, ", "), "not told"),
+		or(p.Agent, "unknown"), model, d.Name, d.Now.Format("2 Jan 15:04"), d.Outcome, d.Reason, or(strings.Join(d.Limits, ", "), "none"))
 }
