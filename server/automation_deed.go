@@ -151,7 +151,7 @@ func writes[Req, T any](s *Server, status int, ifMatch bool, fn func(c echo.Cont
 		if err != nil {
 			return err
 		}
-		version, err := int64(0), error(nil)
+		var version int64
 		if ifMatch {
 			if version, err = seenVersion(c.Request().Header); err != nil {
 				return err

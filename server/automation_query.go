@@ -51,7 +51,7 @@ func visibleName(name string) string {
 }
 
 func setParameter(field reflect.Value, f reflect.StructField, text string) (complaint string) {
-	switch f.Type.Kind() { //nolint:exhaustive // these are what queries are made of
+	switch f.Type.Kind() {
 	case reflect.Bool:
 		if text != "true" && text != "false" {
 			return "It is true or false."

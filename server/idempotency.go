@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -180,10 +181,12 @@ func (s *Server) earlier(ctx context.Context, key pgx.StrictNamedArgs, request [
 
 // settle keeps the answer. If that fails the key stays under way, which is safe.
 func (s *Server) settle(ctx context.Context, actor, key string, answer kept) {
+	headers := map[string]string{} // never null
+	maps.Copy(headers, answer.Headers)
 	_, err := s.pool.Exec(ctx, `
 		update idempotency_keys set status = @status, headers = @headers, body = @body, finished_at = clock_timestamp()
 		where actor_id = @actor and key = @key and status is null`,
-		pgx.StrictNamedArgs{"actor": actor, "key": key, "status": answer.Status, "headers": answer.Headers, "body": answer.Body})
+		pgx.StrictNamedArgs{"actor": actor, "key": key, "status": answer.Status, "headers": headers, "body": answer.Body})
 	if err != nil {
 		s.log.WarnContext(ctx, "an answer was not kept for replay", slog.Any("error", err))
 	}

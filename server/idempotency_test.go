@@ -1,13 +1,18 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
 	"countersign/identity"
+	"countersign/internal/problem"
 )
 
 func TestARepeatedRequestIsDoneOnce(t *testing.T) {
@@ -130,4 +135,48 @@ func TestBadKeys(t *testing.T) {
 		robot.call(post, "/v1/servers", body, idempotencyKey, key).wantProblem(t, http.StatusBadRequest, "invalid_idempotency_key")
 	}
 	robot.call(post, "/v1/servers", body, idempotencyKey, "a", idempotencyKey, "b").wantProblem(t, http.StatusBadRequest, "invalid_idempotency_key")
+}
+
+// TestWhatBecomesOfTheKey says for each way in which a request can end whether it may be sent again.
+func TestWhatBecomesOfTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const released, settled, unknown = "released", "settled", "unknown"
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"done":                              {nil, settled},
+		"refused for good":                  {problem.New(problem.Conflict, "x", "x"), settled},
+		"refused for now":                   {problem.New(problem.Unavailable, "x", "x"), released},
+		"too many":                          {problem.New(problem.RateLimited, "x", "x"), released},
+		"not allowed":                       {fmt.Errorf("doing: %w", problem.New(problem.Forbidden, "x", "x")), released},
+		"a fault of ours":                   {errors.New("boom"), unknown},
+		"the database left":                 {io.ErrUnexpectedEOF, unknown},
+		"it took too long":                  {context.DeadlineExceeded, unknown},
+		"a problem of ours, said by nobody": {problem.New(problem.Internal, "x", "x"), unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, gone := context.WithCancel(t.Context())
+			r := httptest.NewRequestWithContext(ctx, post, "/v1/servers", http.NoBody)
+			r.Header.Set(idempotencyKey, strings.ReplaceAll(name, " ", "-"))
+			who := identity.Principal{Kind: identity.Client, ID: "cli_test"}
+			answer, err := w.once(w.echo.NewContext(r, httptest.NewRecorder()), who, nil, func(ctx context.Context) (kept, error) {
+				gone() // the client, in the middle of it
+				if ctx.Err() != nil {
+					t.Error("the work ends with its client")
+				}
+				return kept{Status: http.StatusOK}, c.err
+			})
+			if (err != nil) != (c.want != settled) {
+				t.Errorf("answer %+v, %v", answer, err)
+			}
+			got := read[string](w, `select coalesce((select case when status is null then 'unknown' else 'settled' end
+				from idempotency_keys where actor_id = 'cli_test' and key = $1), 'released')`, r.Header.Get(idempotencyKey))
+			if got != c.want {
+				t.Errorf("the key is %s, want %s", got, c.want)
+			}
+		})
+	}
 }

@@ -142,11 +142,12 @@ func (o operation) describe(all *schemas) (object, error) {
 
 // id is the method and the path, in one word.
 func (o operation) id() string {
-	id := strings.ToLower(o.method)
+	var id strings.Builder
+	id.WriteString(strings.ToLower(o.method))
 	for _, part := range strings.FieldsFunc(o.path, func(r rune) bool { return strings.ContainsRune("/:-.", r) })[1:] {
-		id += strings.ToUpper(part[:1]) + part[1:]
+		id.WriteString(strings.ToUpper(part[:1]) + part[1:])
 	}
-	return id
+	return id.String()
 }
 
 func (o operation) responses(all *schemas) (object, error) {

@@ -53,7 +53,7 @@ func (s *Server) tokens() deed {
 			replyOf[client.TokenReply](http.StatusOK),
 			{status: http.StatusBadRequest, contents: []content{refused, problemContent}},
 			{status: http.StatusUnauthorized, contents: []content{refused}},
-			{status: http.StatusForbidden, contents: []content{refused}},
+			{status: http.StatusForbidden, contents: []content{refused, problemContent}},
 		},
 	}
 }

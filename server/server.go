@@ -140,7 +140,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		pool.Close()
 		return nil, err
 	}
-	if s.openAPI, err = openAPIDocument(s.operations(), cfg.PublicURL); err != nil {
+	s.openAPI, err = openAPIDocument(s.operations(), cfg.PublicURL) //nolint:contextcheck // as for newEcho
+	if err != nil {
 		pool.Close()
 		return nil, err
 	}
