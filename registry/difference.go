@@ -121,8 +121,12 @@ var first = []string{"name", "title", "description", "annotations", "inputSchema
 // members compares two objects. Whatever differs is said, if only that it is written differently.
 func (c *comparison) members(at string, before, after []canonical.Member, compare func(change)) {
 	var keys []string
-	for _, m := range slices.Concat(before, after) {
-		keys = append(keys, m.Key)
+	was, is := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	for _, m := range before {
+		keys, was[m.Key] = append(keys, m.Key), m.Value
+	}
+	for _, m := range after {
+		keys, is[m.Key] = append(keys, m.Key), m.Value
 	}
 	slices.SortFunc(keys, func(x, y string) int {
 		if i, j := rank(x), rank(y); i != j {
@@ -131,9 +135,7 @@ func (c *comparison) members(at string, before, after []canonical.Member, compar
 		return strings.Compare(x, y)
 	})
 	for _, key := range slices.Compact(keys) {
-		ch := change{where: at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key), key: key}
-		ch.before, _ = canonical.Lookup(before, key)
-		ch.after, _ = canonical.Lookup(after, key)
+		ch := change{where: at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key), key: key, before: was[key], after: is[key]}
 		if bytes.Equal(ch.before, ch.after) {
 			continue
 		}

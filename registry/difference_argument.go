@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"slices"
 	"strconv"
 
 	"countersign/canonical"
@@ -28,16 +27,17 @@ func (c *comparison) arguments(ch change) {
 		c.add(SeverityMedium, ch.difference(DifferenceBreaking, "The arguments cannot be read."))
 		return
 	}
+	was, is := byName(before), byName(after)
 	for n, a := range after {
 		at := ch.where + "/" + strconv.Itoa(n)
-		if i := slices.IndexFunc(before, a.sameName); i >= 0 {
-			c.members(at, before[i].members, a.members, c.argument)
+		if b, known := was[a.name]; known {
+			c.members(at, b.members, a.members, c.argument)
 		} else {
 			c.newArgument(at, a)
 		}
 	}
 	for n, b := range before {
-		if !slices.ContainsFunc(after, b.sameName) {
+		if _, still := is[b.name]; !still {
 			c.add(SeverityMedium, Difference{
 				Where: ch.where + "/" + strconv.Itoa(n), Kind: DifferenceBreaking, Before: string(b.raw),
 				Meaning: "The argument “" + visible(b.name, 60) + "” is gone, and a caller that sends it may be refused.",
@@ -46,7 +46,13 @@ func (c *comparison) arguments(ch change) {
 	}
 }
 
-func (a argument) sameName(b argument) bool { return a.name == b.name }
+func byName(arguments []argument) map[string]argument {
+	m := make(map[string]argument, len(arguments))
+	for _, a := range arguments {
+		m[a.name] = a
+	}
+	return m
+}
 
 func (c *comparison) newArgument(at string, a argument) {
 	d := Difference{

@@ -2,7 +2,18 @@ package schemadiff
 
 import "strconv"
 
-// impliedReference is for a reference that has neighbours, and is one schema of a conjunction.
+// reference compares "$ref" with neighbours, which is one schema of a conjunction.
+func (w *walk) reference(p both) {
+	a, _ := p.a.target()
+	b, at := p.b.target()
+	if a != nil && b != nil {
+		w.schema(at, a, b)
+		return
+	}
+	w.judge(p, &rule{keywords: []string{"$ref"}, types: allTypes, subject: "reference to another part of the schema", implied: impliedReference})
+}
+
+// impliedReference is for a reference on one side only.
 func impliedReference(w *work, from, to *node) bool {
 	if to.get("$ref") == nil {
 		return true
@@ -10,9 +21,6 @@ func impliedReference(w *work, from, to *node) bool {
 	must, _ := to.target()
 	if must == nil {
 		return false
-	}
-	if had, _ := from.target(); had != nil && w.proves(had, must) {
-		return true
 	}
 	return w.proves(from, must)
 }
@@ -38,6 +46,7 @@ func impliedAll(w *work, from, to *node) bool {
 
 // some reports whether one of the schemas proves another.
 func (w *work) some(schemas []*node, must *node) bool {
+	w.steps -= len(schemas)
 	for _, s := range schemas {
 		if w.proves(s, must) {
 			return true
@@ -208,6 +217,7 @@ func impliedDependents(keyword string) func(*work, *node, *node) bool {
 func (w *work) dependent(from, had, must *node) bool {
 	if must.isArray() {
 		sent := keys(from.get("required").items())
+		w.steps -= len(sent)
 		if had != nil && had.isArray() {
 			for k := range keys(had.elements) {
 				sent[k] = true

@@ -13,6 +13,7 @@ const (
 	list              // a list of schemas
 	byName            // schemas by name
 	definitions       // schemas by name that hold only where they are referred to
+	naming            // a name for the schema, or for its dialect
 )
 
 // keyword is what we know of one.
@@ -32,7 +33,7 @@ var keywords = map[string]keyword{
 	"minItems": {class: plain}, "maxItems": {class: plain}, "uniqueItems": {class: plain},
 	"minContains": {class: plain}, "maxContains": {class: plain},
 	"minProperties": {class: plain}, "maxProperties": {class: plain}, "required": {class: plain}, "dependentRequired": {class: plain},
-	"$schema": {class: plain}, "$id": {class: plain}, "$ref": {class: plain},
+	"$ref": {class: plain}, "$schema": {class: naming}, "$id": {class: naming},
 
 	"properties": {class: byName}, "patternProperties": {class: byName}, "additionalProperties": {class: one},
 	"propertyNames": {class: one}, "unevaluatedProperties": {class: one},
@@ -61,7 +62,7 @@ func subschemas(keyword string, n *node) (sub []*node, inPlace bool) {
 		return n.elements, k.inPlace
 	case byName, definitions:
 		return n.children(), k.inPlace
-	case unknown, text, plain:
+	case unknown, text, plain, naming:
 	}
 	return nil, false
 }

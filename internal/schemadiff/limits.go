@@ -10,7 +10,6 @@ var rules []rule
 
 func init() {
 	rules = []rule{
-		{keywords: []string{"$ref"}, types: allTypes, subject: "reference to another part of the schema", implied: impliedReference},
 		{keywords: []string{"minimum", "exclusiveMinimum"}, types: typeNumber, subject: "lower limit", implied: impliedMinimum},
 		{keywords: []string{"maximum", "exclusiveMaximum"}, types: typeNumber, subject: "upper limit", implied: impliedMaximum},
 		{keywords: []string{"multipleOf"}, types: typeNumber, subject: "step between the numbers", implied: impliedMultiple},

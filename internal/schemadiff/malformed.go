@@ -65,7 +65,7 @@ func (n *node) wellFormed(keyword string, v *node) bool {
 		return v.isArray() && len(v.elements) > 0 && all(v.elements, (*node).isSchema)
 	case byName, definitions:
 		return v.isObject() && all(v.children(), (*node).isSchema)
-	case unknown, text, plain:
+	case unknown, text, plain, naming:
 	}
 	return true
 }

@@ -75,7 +75,6 @@ func (w *walk) newProperty(p both, at, name string, after *node) {
 		c.Kind, c.Meaning = TextOnly, quoted(name)+" is said to be refused, which it was."
 		if !forth {
 			c = refusedProperty(at, name, nil, after)
-			c.Before = nil
 		}
 		w.add(c)
 		return
@@ -118,8 +117,10 @@ func (n *node) hasInPlace() bool {
 
 // othersProve reports whether a schema accepts whatever a property could be that has no schema by its name.
 func (w *work) othersProve(n, schema *node) bool {
-	for _, s := range others(n) {
-		if !w.provesDeeper(s, schema) {
+	all := others(n)
+	w.steps -= len(all)
+	for _, s := range all {
+		if w.steps < 0 || !w.provesDeeper(s, schema) {
 			return false
 		}
 	}
@@ -174,6 +175,7 @@ func (w *walk) newPattern(p both, at string, after *node) {
 	}
 	named := p.a.get("properties")
 	forth := w.othersProve(p.a, after)
+	w.steps -= len(named.names())
 	for _, name := range named.names() {
 		forth = forth && w.provesDeeper(named.members[name], after)
 	}

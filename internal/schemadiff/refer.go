@@ -39,7 +39,7 @@ func (w *walk) follow(n *node, at string) followed {
 func (f *followed) readBeside() {
 	var beside []string
 	for _, k := range f.keys {
-		if class := classOf(k); k != "$ref" && k != "$schema" && k != "$id" && class != text && class != definitions {
+		if k != "$ref" && !silent(k) {
 			beside = append(beside, k)
 			f.vague = f.vague || f.members[k].refers
 		}
@@ -70,11 +70,17 @@ func (n *node) isReference() bool {
 		return true
 	}
 	for _, k := range n.keys {
-		if class := classOf(k); k != "$ref" && class != text && class != definitions {
+		if k != "$ref" && !silent(k) {
 			return false
 		}
 	}
 	return true
+}
+
+// silent reports whether a keyword asks nothing of a value.
+func silent(keyword string) bool {
+	class := classOf(keyword)
+	return class == text || class == definitions || class == naming
 }
 
 // tangled reports whether references in the schema may mean something else than the place that their pointer names,

@@ -42,6 +42,7 @@ func (w *walk) resolved(at string, a, b *node) {
 		return
 	}
 	w.values(p)
+	w.reference(p)
 	for i := range rules {
 		w.judge(p, &rules[i])
 	}
@@ -51,6 +52,7 @@ func (w *walk) resolved(at string, a, b *node) {
 	w.alternatives(p, "anyOf")
 	w.alternatives(p, "oneOf")
 	w.unknown(p)
+	w.names(p)
 }
 
 // change is about the whole place.
@@ -136,20 +138,30 @@ func (n *node) only(keywords []string) json.RawMessage {
 	return canonical.AppendObject(nil, members)
 }
 
-// unknown notes keywords that we do not understand and that differ, and those of the root that only name it.
+// unknown notes keywords that we do not understand and that differ.
 func (w *walk) unknown(p both) {
 	for _, k := range union(p.a, p.b) {
-		if w.equal(p.a.get(k).text(), p.b.get(k).text()) {
-			continue
-		}
-		roots := p.a.isRoot() && p.b.isRoot()
-		switch {
-		case roots && k == "$schema" && (p.a.draft() != p.b.draft() || p.a.draft() == unknownDraft):
-			// said of the documents as wholes
-		case roots && (k == "$schema" || k == "$id"):
-			w.add(p.of(k, TextOnly, "The schema, or its dialect, is named differently."))
-		case k == "$schema", k == "$id", classOf(k) == unknown:
+		if classOf(k) == unknown && !w.equal(p.a.get(k).text(), p.b.get(k).text()) {
 			w.add(p.of(k, Breaking, "A keyword that we do not understand is another one, so nothing can be said of what it means."))
+		}
+	}
+}
+
+// names notes what a schema or its dialect is called. A whole schema may be called anything, in a dialect that is
+// known; what a part is called may decide what it means.
+func (w *walk) names(p both) {
+	for _, k := range []string{"$schema", "$id"} {
+		a, b := p.a.get(k), p.b.get(k)
+		switch {
+		case p.a.isRoot() && p.b.isRoot():
+			known := p.a.draft() == p.b.draft() && p.a.draft() != unknownDraft // or else it is said of the whole
+			if (known || k == "$id") && !w.equal(a.text(), b.text()) {
+				w.add(p.of(k, TextOnly, "The schema, or its dialect, is named differently."))
+			}
+		case a != nil && !p.a.isRoot() || b != nil && !p.b.isRoot():
+			if !w.equal(a.text(), b.text()) {
+				w.add(p.of(k, Breaking, "A part of the schema has a name of its own, which may change what it means."))
+			}
 		}
 	}
 }
