@@ -102,9 +102,13 @@ type change struct {
 	before, after json.RawMessage // canonical; nil: absent
 }
 
-// difference describes the change as it was written.
+// difference describes the change as it reads, or in JSON where that looks alike.
 func (ch change) difference(kind DifferenceKind, meaning string) Difference {
-	return Difference{Where: ch.where, Kind: kind, Before: shown(ch.before), After: shown(ch.after), Meaning: meaning}
+	d := ch.raw(kind, meaning)
+	if before, after := shown(ch.before), shown(ch.after); before != after {
+		d.Before, d.After = before, after
+	}
+	return d
 }
 
 // shown is the text of a JSON string, and the JSON of anything else.
@@ -117,6 +121,8 @@ func shown(value json.RawMessage) string {
 
 // first are the members that a person looks at first; the others follow in the order of their keys.
 var first = []string{"name", "title", "description", "annotations", "inputSchema", "arguments", "uri", "uriTemplate", "mimeType", "outputSchema"}
+
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
 
 // members compares two objects. Whatever differs is said, if only that it is written differently.
 func (c *comparison) members(at string, before, after []canonical.Member, compare func(change)) {
@@ -135,7 +141,7 @@ func (c *comparison) members(at string, before, after []canonical.Member, compar
 		return strings.Compare(x, y)
 	})
 	for _, key := range slices.Compact(keys) {
-		ch := change{where: at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key), key: key, before: was[key], after: is[key]}
+		ch := change{where: at + "/" + pointerEscape.Replace(key), key: key, before: was[key], after: is[key]}
 		if bytes.Equal(ch.before, ch.after) {
 			continue
 		}

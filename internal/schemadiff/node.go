@@ -76,7 +76,7 @@ func (r *nodeReader) value() *node {
 			n.refers = n.refers || e.refers
 		}
 	case '"':
-		r.str()
+		r.skip()
 	default:
 		for r.pos < len(r.text) && strings.IndexByte(",]}", r.text[r.pos]) < 0 {
 			r.pos++
@@ -102,14 +102,23 @@ func (r *nodeReader) more(end byte) bool {
 // str reads a string.
 func (r *nodeReader) str() string {
 	start := r.pos
+	if escaped := r.skip(); !escaped {
+		return string(r.text[start+1 : r.pos-1])
+	}
+	s, _ := canonical.Text(r.text[start:r.pos])
+	return s
+}
+
+// skip goes past a string.
+func (r *nodeReader) skip() (escaped bool) {
 	for r.pos++; r.text[r.pos] != '"'; r.pos++ {
 		if r.text[r.pos] == '\\' {
+			escaped = true
 			r.pos++
 		}
 	}
 	r.pos++
-	s, _ := canonical.Text(r.text[start:r.pos])
-	return s
+	return escaped
 }
 
 func (n *node) isObject() bool { return n.raw[0] == '{' }
@@ -124,8 +133,11 @@ func (n *node) isSchema() bool { return n.isObject() || n.isBool() }
 
 // string is what a string stands for; "" for what is none.
 func (n *node) string() string {
-	s, _ := canonical.Text(n.raw)
-	return s
+	if !n.isString() {
+		return ""
+	}
+	r := nodeReader{text: n.raw}
+	return r.str()
 }
 
 // get is the value of a keyword; nil: absent.
@@ -164,7 +176,7 @@ func (d *document) at(reference string) *node {
 	for token := range strings.SplitSeq(pointer[1:], "/") {
 		switch {
 		case n.isObject():
-			n = n.members[strings.NewReplacer("~1", "/", "~0", "~").Replace(token)]
+			n = n.members[unescape.Replace(token)]
 		case n.isArray():
 			i, err := strconv.Atoi(token)
 			if err != nil || i < 0 || i >= len(n.elements) {
@@ -181,9 +193,15 @@ func (d *document) at(reference string) *node {
 	return n
 }
 
+// How a key is written in a JSON Pointer.
+var (
+	escape   = strings.NewReplacer("~", "~0", "/", "~1")
+	unescape = strings.NewReplacer("~1", "/", "~0", "~")
+)
+
 // below is the JSON Pointer of a key of what is at pointer.
 func below(pointer, key string) string {
-	return pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return pointer + "/" + escape.Replace(key)
 }
 
 // children are the values of an object, in the order of its keys.

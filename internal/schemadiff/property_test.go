@@ -54,7 +54,7 @@ func compatible(t *rapid.T, before, after map[string]any, seed uint64) {
 		return // one of them is no schema, and checks nothing
 	}
 	i := instances{Rand: rand.New(rand.NewPCG(seed, 0)), root: before}
-	for n := range 30 {
+	for n := range 40 {
 		value := i.of(before, 4)
 		if n%3 == 0 {
 			value = i.anything(2)

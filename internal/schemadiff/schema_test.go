@@ -28,7 +28,7 @@ var (
 		"properties", "properties", "properties", "required", "additionalProperties", "additionalProperties", "patternProperties", "propertyNames",
 		"minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties",
 	}
-	ofAnything = []string{"enum", "const", "allOf", "anyOf", "anyOf", "oneOf", "oneOf", "not", "if", "then", "else", "$ref", "description", "x-unknown"}
+	ofAnything = []string{"type", "enum", "const", "allOf", "anyOf", "anyOf", "oneOf", "oneOf", "not", "if", "if", "then", "else", "$ref", "$ref", "description", "minimum", "x-unknown"}
 )
 
 func num(s string) json.Number { return json.Number(s) }
@@ -38,17 +38,44 @@ func pick[T any](s *schemas, from []T) T { return from[s.n(len(from))] }
 // n draws one of the first n numbers.
 func (s *schemas) n(n int) int { return rapid.IntRange(0, n-1).Draw(s.T, "n") }
 
-// root draws a whole schema.
+// root draws a whole schema: mostly a few keywords of one family, which have much to do with each other.
 func (s *schemas) root() map[string]any {
-	root, is := s.schema(3).(map[string]any)
-	if !is {
-		root = map[string]any{}
+	root := map[string]any{}
+	if s.n(5) == 0 {
+		root, _ = s.schema(3).(map[string]any)
+		if root == nil {
+			root = map[string]any{}
+		}
+		root["$defs"] = map[string]any{"x": s.schema(2), "y": s.schema(1)}
+	} else {
+		about := pick(s, [][]string{ofNumbers, ofStrings, ofArrays, ofArrays, ofObjects, ofObjects, ofAnything, ofAnything})
+		for range 1 + s.n(4) {
+			s.put(root, pick(s, about), s.n(2))
+		}
+		root["$defs"] = map[string]any{"x": s.tiny(), "y": s.tiny()}
 	}
-	root["$defs"] = map[string]any{"x": s.schema(2), "y": s.schema(1)}
 	if s.draft07 {
 		root["$schema"] = "http://json-schema.org/draft-07/schema#"
 	}
 	return root
+}
+
+// tiny draws a schema of one keyword.
+func (s *schemas) tiny() any {
+	return clone(pick(s, []any{
+		true, false,
+		map[string]any{"type": "string"},
+		map[string]any{"type": "integer"},
+		map[string]any{"type": "number"},
+		map[string]any{"type": []any{"string", "null"}},
+		map[string]any{"const": num("1")},
+		map[string]any{"enum": []any{num("1"), num("2"), "a"}},
+		map[string]any{"minimum": num("1")},
+		map[string]any{"maxLength": num("1")},
+		map[string]any{"required": []any{"a"}},
+		map[string]any{"properties": map[string]any{"a": map[string]any{"type": "integer"}}},
+		map[string]any{"$ref": "#/$defs/y"},
+	}))
 }
 
 func (s *schemas) schema(depth int) any {
@@ -103,7 +130,7 @@ func (s *schemas) about(m map[string]any) []string {
 func (s *schemas) put(m map[string]any, k string, depth int) {
 	deeper := func() any {
 		if depth <= 0 {
-			return pick(s, []any{true, false, map[string]any{"type": "string"}, map[string]any{"type": "integer"}, map[string]any{"const": num("1")}})
+			return s.tiny()
 		}
 		return s.schema(depth - 1)
 	}
