@@ -61,7 +61,7 @@ var publicReader = identity.Principal{Kind: identity.System, Name: "registry API
 
 // atPublicRegistry lets those on who know the address. For others there is nothing here, as at any other address.
 func (s *Server) atPublicRegistry(h handler) handler {
-	return s.limited(func(c echo.Context, who identity.Principal) error {
+	return limitedBy(s.readers, func(c echo.Context, who identity.Principal) error {
 		want, got := sha256.Sum256([]byte(s.cfg.PublicRegistry)), sha256.Sum256([]byte(c.Param("base")))
 		if s.cfg.PublicRegistry == "" || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
 			return echo.ErrNotFound

@@ -174,6 +174,9 @@ func TestPublicRegistryIsLimited(t *testing.T) {
 			if !strings.Contains(a.body, `{"error":"Too many requests`) || a.header.Get("Retry-After") == "" {
 				t.Errorf("%s", a.shown())
 			}
+			if a := anyone.get("/auth/login"); a.status != http.StatusSeeOther {
+				t.Errorf("and nobody there can sign in: %s", a.shown())
+			}
 			return
 		}
 	}

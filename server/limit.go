@@ -100,8 +100,12 @@ func network(address string) netip.Prefix {
 
 // limited lets no address make more anonymous requests than it needs.
 func (s *Server) limited(h handler) handler {
+	return limitedBy(s.anonymous, h)
+}
+
+func limitedBy(l *limiter, h handler) handler {
 	return func(c echo.Context, who identity.Principal) error {
-		if wait, ok := s.anonymous.take(c.RealIP()); !ok {
+		if wait, ok := l.take(c.RealIP()); !ok {
 			p := problem.New(problem.RateLimited, "too_many_requests", "Too many requests from this address. Wait a moment and try again.")
 			p.RetryAfter = max(wait, time.Second)
 			return p

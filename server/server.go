@@ -116,7 +116,8 @@ type Server struct {
 	approvals *approvals.Queue
 	delivery  *delivery.Delivery
 	anonymous *limiter
-	openAPI   []byte // GET /v1/openapi.json
+	readers   *limiter // of the public registry: an office full of editors must not lock itself out of signing in
+	openAPI   []byte   // GET /v1/openapi.json
 	echo      *echo.Echo
 	draining  chan struct{} // closed when the replica begins to stop: parked requests answer at once
 }
@@ -134,7 +135,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, pool: pool, hub: postgres.NewHub(pool, cfg.Log),
-		anonymous: newLimiter(cfg.Now), draining: make(chan struct{}),
+		anonymous: newLimiter(cfg.Now), readers: newLimiter(cfg.Now), draining: make(chan struct{}),
 	}
 	if err := s.wire(ctx); err != nil {
 		pool.Close()
