@@ -30,7 +30,7 @@ func Read(files ...File) (Set, Places, error) {
 		faults = append(faults, Fault{place, wrong.Message})
 	}
 	if len(faults) > 0 {
-		faults.sort()
+		faults.Sort()
 		return Set{}, nil, faults
 	}
 	return set, places, nil

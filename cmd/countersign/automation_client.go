@@ -126,7 +126,26 @@ func sendingError(err error) error {
 	return codeError{exitError, "no token: " + printable(refused.ErrorCode+" "+refused.ErrorDescription)}
 }
 
-// refusal is what the control plane says about a request (RFC 9457), on one line for each field.
+// refusedError is what the control plane says about a request (RFC 9457).
+type refusedError struct {
+	code   int // to exit with
+	detail string
+	fields map[string]string
+}
+
+// Error is a line for the whole and one for each field.
+func (e *refusedError) Error() string {
+	var text strings.Builder
+	text.WriteString(printable(e.detail))
+	for _, field := range slices.Sorted(maps.Keys(e.fields)) {
+		fmt.Fprintf(&text, "\n  %s: %s", printable(field), printable(e.fields[field]))
+	}
+	return text.String()
+}
+
+// Unwrap is how the program ends.
+func (e *refusedError) Unwrap() error { return codeError{e.code, e.Error()} }
+
 func refusal(status int, body []byte) error {
 	var problem struct {
 		Detail string            `json:"detail"`
@@ -135,14 +154,9 @@ func refusal(status int, body []byte) error {
 	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
 		problem.Detail = fmt.Sprintf("the answer is %d %s", status, http.StatusText(status))
 	}
-	var text strings.Builder
-	text.WriteString(printable(problem.Detail))
-	for _, field := range slices.Sorted(maps.Keys(problem.Fields)) {
-		fmt.Fprintf(&text, "\n  %s: %s", printable(field), printable(problem.Fields[field]))
-	}
 	code := exitError
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
 		code = exitDenied
 	}
-	return codeError{code, text.String()}
+	return &refusedError{code, problem.Detail, problem.Fields}
 }

@@ -35,6 +35,9 @@ type cli struct {
 	Tools   toolsCmd   `cmd:"" help:"List the tools of a server that you may call through the gateway."`
 	Call    callCmd    `cmd:"" help:"Call a tool through the gateway. Exit: 0 done, 1 error, 3 denied, 4 held for approval."`
 	Import  importCmd  `cmd:"" help:"Propose the servers of a server.json, or of an MCP registry's listing, to a control plane."`
+	Plan    planCmd    `cmd:"" help:"Show what it takes to make the registry what files say. Exit: 0 nothing to do, 2 changes, else 1 or 3."`
+	Apply   applyCmd   `cmd:"" help:"Show the plan, ask, and do exactly that, all of it or nothing."`
+	Export  exportCmd  `cmd:"" help:"Write the registry as files."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	LogLevel  slog.Level `name:"log-level" env:"COUNTERSIGN_LOG_LEVEL" default:"INFO" help:"DEBUG, INFO, WARN or ERROR."`
@@ -73,6 +76,9 @@ func Run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, "countersign:", err)
+		if len(args) > 0 && args[0] == "plan" { // its 2 means changes
+			return exitError
+		}
 		return exitUsage
 	}
 	err = command.Run(&console{out: out, err: errOut, log: c.logger(errOut)})

@@ -25,6 +25,21 @@ import (
 type controlled struct {
 	url, clientID, secretFile string
 	db                        *pgtest.DB
+	authority                 *auth.Authority
+}
+
+// as is the same control plane, for an automation client with these roles.
+func (c controlled) as(t *testing.T, client auth.NewClient) controlled {
+	t.Helper()
+	issued, err := c.authority.CreateClient(t.Context(), identity.Principal{Kind: identity.System, Name: "test"}, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.clientID, c.secretFile = issued.ID, filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(c.secretFile, []byte(issued.Secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func startControlled(t *testing.T) controlled {
@@ -36,7 +51,7 @@ func startControlled(t *testing.T) controlled {
 		}
 	}
 	listener := freePort(t)
-	c := controlled{url: "http://" + listener.Addr().String(), db: pgtest.New(t), secretFile: filepath.Join(t.TempDir(), "secret")}
+	c := controlled{url: "http://" + listener.Addr().String(), db: pgtest.New(t)}
 	key, err := seal.LoadOrCreate(filepath.Join(t.TempDir(), "key"))
 	must(err)
 	idp := devidptest.Start(t, devidp.Config{Clients: []devidp.Client{{ID: "console", Name: "Countersign", RedirectURIs: []string{c.url + "/auth/callback"}}}})
@@ -63,11 +78,8 @@ func startControlled(t *testing.T) controlled {
 	system := identity.Principal{Kind: identity.System, Name: "test"}
 	teams, err := registry.New(c.db.Runtime, hub, log).Teams(t.Context(), system)
 	must(err)
-	issued, err := authority.CreateClient(t.Context(), system, auth.NewClient{Name: "pipeline", Kind: auth.AutomationClient, TeamID: teams[0].ID})
-	must(err)
-	c.clientID = issued.ID
-	must(os.WriteFile(c.secretFile, []byte(issued.Secret+"\n"), 0o600))
-	return c
+	c.authority = authority
+	return c.as(t, auth.NewClient{Name: "pipeline", Kind: auth.AutomationClient, TeamID: teams[0].ID})
 }
 
 // flags are those of an automation command.
