@@ -34,6 +34,7 @@ func BenchmarkObserveLargest(b *testing.B) {
 	w.must(w.Pin(w.ctx, w.owner, s.ID, pins, "first look"))
 	offers := map[string][]json.RawMessage{"as pinned": bigOffer(MaxItems, "Reads"), "gone": nil, "drift": bigOffer(MaxItems, "Writes"), "drift again": bigOffer(MaxItems, "Drops")}
 	look := func(b *testing.B, what string) {
+		b.Helper()
 		_, err := w.Observe(w.ctx, w.edge, client.Observation{ServerID: s.ID, EndpointDigest: s.Endpoint.Digest, Tools: offers[what]})
 		if err != nil {
 			b.Fatal(err)

@@ -10,8 +10,6 @@ import (
 	"countersign/internal/problem"
 )
 
-func ref[T any](v T) *T { return &v }
-
 // otherTeam makes a second team, with a member.
 func (w *world) otherTeam() (Team, identity.Principal) {
 	w.t.Helper()
@@ -28,7 +26,7 @@ func TestEdit(t *testing.T) {
 	s := w.register("orders", tools(tool("list", "Lists.")))
 	before := w.generation()
 
-	got, err := w.Edit(w.ctx, w.owner, s.ID, s.Version, Edit{Title: ref(" All orders "), Description: ref("What customers\nbought.")}, "")
+	got, err := w.Edit(w.ctx, w.owner, s.ID, s.Version, Edit{Title: new(" All orders "), Description: new("What customers\nbought.")}, "")
 	w.must(err)
 	if got.Title != "All orders" || got.Description != "What customers\nbought." || got.Version != s.Version+1 || !cmp.Equal(got.Labels, s.Labels) {
 		t.Errorf("server %+v", got)
@@ -36,12 +34,12 @@ func TestEdit(t *testing.T) {
 	if w.generation() != before {
 		t.Error("a title is in the policy")
 	}
-	again, err := w.Edit(w.ctx, w.owner, s.ID, got.Version, Edit{Title: ref("All orders"), TeamID: ref(w.team)}, "")
+	again, err := w.Edit(w.ctx, w.owner, s.ID, got.Version, Edit{Title: new("All orders"), TeamID: new(w.team)}, "")
 	w.must(err)
 	if again.Version != got.Version || w.events("server.edited") != 1 {
 		t.Error("an edit that changes nothing is one")
 	}
-	labelled, err := w.Edit(w.ctx, w.owner, s.ID, got.Version, Edit{Labels: ref([]string{"tier=1", " env=prod", "tier=1"})}, "")
+	labelled, err := w.Edit(w.ctx, w.owner, s.ID, got.Version, Edit{Labels: new([]string{"tier=1", " env=prod", "tier=1"})}, "")
 	w.must(err)
 	if !cmp.Equal(labelled.Labels, []string{"env=prod", "tier=1"}) || labelled.Title != "All orders" {
 		t.Errorf("server %+v", labelled)
@@ -71,21 +69,21 @@ func TestEditRefuses(t *testing.T) {
 			}
 		}
 	}
-	title := Edit{Title: ref("Other")}
+	title := Edit{Title: new("Other")}
 	refuse(stranger, s.ID, s.Version, title, problem.Forbidden, "not_allowed")
 	refuse(w.edge, s.ID, s.Version, title, problem.Forbidden, "not_for_gateways")
 	refuse(identity.Principal{}, s.ID, s.Version, title, problem.Unauthenticated, "sign_in_required")
 	refuse(w.owner, "srv_nobody", 1, title, problem.NotFound, "no_such_server")
 	refuse(w.owner, s.ID, s.Version-1, title, problem.Conflict, "server_changed")
 	for what, e := range map[string]Edit{
-		"title":       {Title: ref("a\u202eb")},
-		"description": {Description: ref(strings.Repeat("x", 2001))},
-		"labels":      {Labels: ref([]string{strings.Repeat("x", 10<<10)})},
-		"team":        {TeamID: ref("")},
+		"title":       {Title: new("a\u202eb")},
+		"description": {Description: new(strings.Repeat("x", 2001))},
+		"labels":      {Labels: new([]string{strings.Repeat("x", 10<<10)})},
+		"team":        {TeamID: new("")},
 	} {
 		refuse(w.owner, s.ID, s.Version, e, problem.Invalid, "invalid_server", what)
 	}
-	refuse(w.owner, s.ID, s.Version, Edit{Labels: ref([]string{"tier=\x00"})}, problem.Invalid, "invalid_server", "labels")
+	refuse(w.owner, s.ID, s.Version, Edit{Labels: new([]string{"tier=\x00"})}, problem.Invalid, "invalid_server", "labels")
 }
 
 func TestTransfer(t *testing.T) {
@@ -96,13 +94,13 @@ func TestTransfer(t *testing.T) {
 	s = w.server(s.ID)
 	payments, priya := w.otherTeam()
 	before := w.generation()
-	to := Edit{TeamID: ref(payments.ID), Title: ref("Paid orders")}
+	to := Edit{TeamID: new(payments.ID), Title: new("Paid orders")}
 
 	_, err := w.Edit(w.ctx, w.owner, s.ID, s.Version, to, " ")
 	if p := wantProblem(t, err, problem.Invalid, "invalid_server"); p.Fields["reason"] == "" {
 		t.Errorf("fields %v", p.Fields)
 	}
-	_, err = w.Edit(w.ctx, w.owner, s.ID, s.Version, Edit{TeamID: ref("tem_nobody")}, "they asked")
+	_, err = w.Edit(w.ctx, w.owner, s.ID, s.Version, Edit{TeamID: new("tem_nobody")}, "they asked")
 	if p := wantProblem(t, err, problem.Invalid, "invalid_server"); p.Fields["team"] == "" {
 		t.Errorf("fields %v", p.Fields)
 	}
@@ -126,11 +124,11 @@ func TestTransfer(t *testing.T) {
 	if team := w.snapshot(w.db.Runtime).Servers[0].Team; team != payments.ID {
 		t.Errorf("the policy asks %s", team)
 	}
-	_, err = w.Edit(w.ctx, w.owner, s.ID, got.Version, Edit{TeamID: ref(w.team)}, "give it back")
+	_, err = w.Edit(w.ctx, w.owner, s.ID, got.Version, Edit{TeamID: new(w.team)}, "give it back")
 	wantProblem(t, err, problem.Forbidden, "not_allowed")
 	_, err = w.SetState(w.ctx, priya, s.ID, got.Version, Retired, "unused")
 	w.must(err)
-	_, err = w.Edit(w.ctx, priya, s.ID, got.Version+1, Edit{Title: ref("x")}, "")
+	_, err = w.Edit(w.ctx, priya, s.ID, got.Version+1, Edit{Title: new("x")}, "")
 	wantProblem(t, err, problem.Conflict, "server_retired")
 }
 

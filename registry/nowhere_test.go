@@ -32,7 +32,7 @@ func TestServerWithoutAnEndpoint(t *testing.T) {
 	if servers := w.snapshot(w.db.Runtime).Servers; len(servers) != 0 {
 		t.Errorf("the policy speaks of %v", servers)
 	}
-	edited, err := w.Edit(w.ctx, w.owner, id, s.Version, Edit{Title: ref("Nowhere yet")}, "")
+	edited, err := w.Edit(w.ctx, w.owner, id, s.Version, Edit{Title: new("Nowhere yet")}, "")
 	w.must(err)
 
 	moved, discovery, err := w.Move(w.ctx, w.owner, id, edited.Version, registration("", "").Location)
