@@ -41,14 +41,9 @@ func (s *Server) describes() deed {
 
 // openAPIDocument is the OpenAPI 3.1 document of the operations, served at a public URL.
 func openAPIDocument(operations []operation, publicURL string) ([]byte, error) {
-	all := newSchemas()
-	for _, closed := range []bool{true, false} { // what stands in a request first: it takes no unknown members
-		all.closed = closed
-		for _, o := range operations {
-			if err := o.register(all, closed); err != nil {
-				return nil, fmt.Errorf("describing %s %s: %w", o.method, o.path, err)
-			}
-		}
+	all, err := componentsOf(operations)
+	if err != nil {
+		return nil, err
 	}
 	paths := object{}
 	for _, o := range operations {
@@ -80,6 +75,33 @@ func openAPIDocument(operations []operation, publicURL string) ([]byte, error) {
 			}},
 		},
 	})
+}
+
+// componentsOf makes the components of all operations: twice, since the first time shows which names are our own.
+func componentsOf(operations []operation) (*schemas, error) {
+	draft := newSchemas()
+	if err := draft.register(operations); err != nil {
+		return nil, err
+	}
+	all := newSchemas()
+	for t := range draft.names {
+		if t.PkgPath() == ownPackage {
+			all.own[newSchemas().name(t)] = true
+		}
+	}
+	return all, all.register(operations)
+}
+
+// register makes the components: what stands in a request first, since it takes no unknown members.
+func (s *schemas) register(operations []operation) error {
+	for _, s.closed = range []bool{true, false} {
+		for _, o := range operations {
+			if err := o.register(s, s.closed); err != nil {
+				return fmt.Errorf("describing %s %s: %w", o.method, o.path, err)
+			}
+		}
+	}
+	return nil
 }
 
 // The tags.

@@ -25,11 +25,12 @@ type object = map[string]any
 type schemas struct {
 	components object
 	names      map[reflect.Type]string
-	closed     bool // new components refuse members that they do not know, as our decoder does
+	own        map[string]bool // names that types of this package have: those of others step back
+	closed     bool            // new components refuse members that they do not know, as our decoder does
 }
 
 func newSchemas() *schemas {
-	return &schemas{components: object{}, names: map[reflect.Type]string{}}
+	return &schemas{components: object{}, names: map[reflect.Type]string{}, own: map[string]bool{}}
 }
 
 // known are the values of the types that have only some.
@@ -66,6 +67,9 @@ func values[T ~string](all ...T) []any {
 
 // of is the schema of a type: a reference for a struct, in place for everything else.
 func (s *schemas) of(t reflect.Type) (object, error) {
+	if t != nil && t.Kind() == reflect.Pointer {
+		return s.of(t.Elem())
+	}
 	switch {
 	case t == nil || t == reflect.TypeFor[json.RawMessage]() || t.Kind() == reflect.Interface:
 		return object{}, nil
@@ -79,8 +83,6 @@ func (s *schemas) of(t reflect.Type) (object, error) {
 		return object{"type": "object"}, nil
 	}
 	switch t.Kind() { //nolint:exhaustive // what is not named has no JSON, or none that we send
-	case reflect.Pointer:
-		return s.of(t.Elem())
 	case reflect.String:
 		schema := object{"type": "string"}
 		if all := known[t]; len(all) > 0 {
@@ -119,6 +121,8 @@ func (s *schemas) refer(t reflect.Type) (object, error) {
 	return object{"$ref": "#/components/schemas/" + name}, nil
 }
 
+var ownPackage = reflect.TypeFor[operation]().PkgPath()
+
 // name is what people call the type; two packages may have one of the same name.
 func (s *schemas) name(t reflect.Type) string {
 	name, element, generic := strings.Cut(t.Name(), "[")
@@ -131,7 +135,7 @@ func (s *schemas) name(t reflect.Type) string {
 	if t.PkgPath() == reflect.TypeFor[desired.Set]().PkgPath() { // what a file says of a team is not the team
 		name = "Desired" + name
 	}
-	if _, taken := s.components[name]; taken {
+	if _, taken := s.components[name]; taken || s.own[name] && t.PkgPath() != ownPackage {
 		pkg := t.PkgPath()[strings.LastIndex(t.PkgPath(), "/")+1:]
 		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name
 	}
