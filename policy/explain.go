@@ -8,6 +8,7 @@ type Step struct {
 	Name    string `json:"name"`
 	Matched bool   `json:"matched"`
 	Miss    Miss   `json:"miss,omitempty"` // why it did not match
+	Met     bool   `json:"met,omitempty"`  // it matched and demands a second factor, which the caller has
 }
 
 // Explain goes through every rule that reaches the tool of r, guardrails first,
@@ -23,12 +24,13 @@ func (ix *Index) Explain(r Request) []Step {
 	for _, g := range v.Tool.Guardrails {
 		miss := ix.guardrails[g].misses(&c)
 		rule := &ix.document.Guardrails[g]
-		steps = append(steps, Step{"guardrail", g, rule.ID, rule.Name, miss == "", miss})
+		met := miss == "" && rule.Effect.MFA && r.Principal.SecondFactor()
+		steps = append(steps, Step{"guardrail", g, rule.ID, rule.Name, miss == "", miss, met})
 	}
 	for _, g := range v.Tool.Grants {
 		miss := ix.grants[g].misses(&c, r.Now)
 		rule := &ix.document.Grants[g]
-		steps = append(steps, Step{"grant", g, rule.ID, rule.Name, miss == "", miss})
+		steps = append(steps, Step{"grant", g, rule.ID, rule.Name, miss == "", miss, false})
 	}
 	return steps
 }

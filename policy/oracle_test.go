@@ -245,6 +245,10 @@ func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Reque
 		if decided && !step.Matched || step.Matched != (step.Miss == "") {
 			t.Errorf("%s: explained by %+v, decided %+v", describe(r), step, v)
 		}
+		mfa := step.Rule == "guardrail" && step.Matched && ix.Document().Guardrails[step.Index].Effect.MFA
+		if step.Met != (mfa && oracleTwoFactors(r.Principal)) {
+			t.Errorf("%s: %+v is said to be met: %v", describe(r), step, step.Met)
+		}
 	}
 }
 
