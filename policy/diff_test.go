@@ -111,3 +111,36 @@ func TestDiffInWords(t *testing.T) {
 		}
 	}
 }
+
+func TestRateLimitInWords(t *testing.T) {
+	t.Parallel()
+	for want, l := range map[string]policy.RateLimit{
+		"1 call a second": {Calls: 1, Seconds: 1}, "10 calls a minute": {Calls: 10, Seconds: 60}, "2 calls an hour": {Calls: 2, Seconds: 3600},
+		"5 calls a day": {Calls: 5, Seconds: 86400}, "3 calls in 90 seconds": {Calls: 3, Seconds: 90},
+	} {
+		if got := l.Words(); got != want {
+			t.Errorf("%+v is %q, want %q", l, got, want)
+		}
+	}
+}
+
+func TestWordsNameNoMoreThanAsked(t *testing.T) {
+	t.Parallel()
+	tool := func(server, name string) policy.ToolName {
+		return policy.ToolName{Server: server, Kind: policy.KindTool, Name: name}
+	}
+	c := policy.Changes{
+		Gains: []policy.Access{{Subject: policy.Subject{Users: []string{"ann\x1b[2J\u202e"}}, Tools: []policy.ToolName{
+			tool("a/x", "one"), tool("a/x", "three"), tool("a/x", "two"), tool("a/y", "one"), tool("a/y", "two"),
+		}}},
+		Risks: []policy.RiskChange{{ToolName: tool("a/x", "one"), From: policy.Destructive, To: policy.ReadOnly}},
+	}
+	got := c.Words(policy.Wording{Most: 2})
+	want := []policy.Sentence{
+		{Kind: policy.ChangeGain, Text: `user ann\x1b[2J\u202e may call a/x: one, three and 1 more; a/y: one, two`},
+		{Kind: policy.ChangeRisk, Text: "a/x: one is read-only, was destructive"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

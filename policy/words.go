@@ -95,12 +95,12 @@ func (s Subject) Words() string {
 	return words
 }
 
-// who is the subject without its exceptions.
-func (r Restraint) who() string {
-	if r.Except.isZero() {
-		return r.Subject.Words()
+// who is the subject, less its exceptions.
+func (a Restraint) who() string {
+	if a.Except.isZero() {
+		return a.Subject.Words()
 	}
-	return r.Subject.Words() + ", except " + r.Except.Words()
+	return a.Subject.Words() + ", except " + a.Except.Words()
 }
 
 // windowWords says when, "" for always.
