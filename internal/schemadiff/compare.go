@@ -7,7 +7,7 @@ import (
 
 // Bounds of the work on a pair of schemas, and of the list. Real ones stay far below.
 const (
-	maxSteps   = 200_000
+	maxSteps   = 100_000
 	maxChanges = 500
 	maxHops    = 32    // references that lead to nothing but another one
 	maxNested  = 1_000 // schemas within schemas, references followed
@@ -86,7 +86,8 @@ func (w *walk) over() bool { return w.steps < 0 || w.list == nil && w.failed }
 
 // documents compares what concerns the schemas as wholes, and then their roots.
 func (w *walk) documents(a, b *document) {
-	same := a.draft == b.draft && w.same(a.root, b.root)
+	tangled := a.tangled() || b.tangled()
+	same := !tangled && a.draft == b.draft && w.same(a.root, b.root)
 	switch {
 	case same:
 	case a.draft != b.draft:
@@ -94,7 +95,7 @@ func (w *walk) documents(a, b *document) {
 	case a.draft == unknownDraft:
 		w.whole("/$schema", a, b, "The schema is written in a dialect that we do not know.")
 	}
-	if !same && (a.root.tangled() || b.root.tangled()) {
+	if tangled {
 		w.whole("", a, b, "The schema refers to its parts in a way that cannot be followed.")
 	}
 	if a.root.endless() || b.root.endless() {

@@ -89,16 +89,6 @@ func (w *walk) newProperty(p both, at, name string, after *node) {
 	w.add(c)
 }
 
-// others are the schemas one of which a property passes that has no schema by its name.
-func others(n *node) []*node {
-	all := []*node{rest(n)}
-	patterns := n.get("patternProperties")
-	for _, k := range patterns.names() {
-		all = append(all, patterns.members[k])
-	}
-	return all
-}
-
 // rest is the schema for properties that fit no name and no pattern, or one that accepts more than that.
 func rest(n *node) *node {
 	if s := n.get("additionalProperties"); s != nil {
@@ -115,12 +105,16 @@ func (n *node) hasInPlace() bool {
 	return slices.ContainsFunc(n.keys, func(k string) bool { return keywords[k].inPlace || k == "$ref" })
 }
 
-// othersProve reports whether a schema accepts whatever a property could be that has no schema by its name.
+// othersProve reports whether a schema accepts whatever a property could be that has no schema by its name: what fits
+// a pattern, whichever that is, or what is none of those.
 func (w *work) othersProve(n, schema *node) bool {
-	all := others(n)
-	w.steps -= len(all)
-	for _, s := range all {
-		if w.steps < 0 || !w.provesDeeper(s, schema) {
+	patterns := n.get("patternProperties")
+	w.steps -= len(patterns.names())
+	if w.steps < 0 || !w.provesDeeper(rest(n), schema) {
+		return false
+	}
+	for _, k := range patterns.names() {
+		if w.steps < 0 || !w.provesDeeper(patterns.members[k], schema) {
 			return false
 		}
 	}

@@ -85,9 +85,10 @@ func silent(keyword string) bool {
 
 // tangled reports whether references in the schema may mean something else than the place that their pointer names,
 // or parts of it are in another dialect.
-func (n *node) tangled() bool {
+func (d *document) tangled() bool {
+	n := d.root
 	return n.holds("$schema", true) || n.holds("$dynamicRef", false) || n.holds("$recursiveRef", false) ||
-		n.refers && n.holds("$id", true)
+		n.refers && (n.holds("$id", true) || d.draft == unknownDraft)
 }
 
 // holds reports whether a key has a text for its value, anywhere, or anywhere below the root.
