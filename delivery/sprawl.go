@@ -86,6 +86,9 @@ func (d *Delivery) Sprawl(ctx context.Context, who identity.Principal, f SprawlF
 	}
 	var s Sprawl
 	err := pgx.BeginTxFunc(ctx, d.pool, registry.ReadOnly, func(tx pgx.Tx) (err error) {
+		if _, err = tx.Exec(ctx, `set local jit = off`); err != nil { // compiling takes as long as the query
+			return fmt.Errorf("preparing the report: %w", err)
+		}
 		if err = tx.QueryRow(ctx, `select min(at) from calls`).Scan(&s.Since); err != nil {
 			return fmt.Errorf("reading the first call: %w", err)
 		}
@@ -106,33 +109,46 @@ const unstaffed = `
 	 and not exists (select from team_members x join people p on p.id = x.person_id
 	                 where x.team_id = m.id and p.disabled_at is null))`
 
-// liveTools are the tools of servers that are not retired, each with what it costs, its last call, and whether another
-// server has one of its name. A digest covers the name, so the same definition elsewhere has the same name.
+// liveTools are the tools that are offered or pinned of servers that are not retired, with their definition: what is
+// pinned, else what is served.
 const liveTools = `
-	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.pinned_id is not null as pinned,
-	       coalesce(p.tokens, o.tokens, 0) as tokens, t.created_at, u.at as last_call,
-	       count(*) over (partition by t.kind, t.name) > 1 as duplicate
-	from tools t
+	tools t
 	join servers s on s.id = t.server_id and s.state <> 'retired'
 	left join definitions p on p.id = t.pinned_id
-	left join definitions o on o.tool_id = t.id and o.digest = t.observed_digest and t.pinned_id is null
-	left join lateral (
-	  select c.at from calls c
-	  where c.server = s.name and c.tool = t.name and c.kind = t.kind
-	  order by c.at desc limit 1) u on true
-	where t.pinned_id is not null or t.observed_digest is not null`
+	left join definitions o on t.pinned_id is null and o.tool_id = t.id and o.digest = t.observed_digest`
 
-// unusedTool is true of a live tool l that could have been called for 90 days and was not.
-const unusedTool = `(l.pinned and coalesce(l.last_call, l.created_at) < clock_timestamp() - interval '90 days')`
+const isLive = `(t.pinned_id is not null or t.observed_digest is not null)`
+
+// callsOf are the calls c of a live tool t of the server s; the last of them is one look into an index.
+const (
+	callsOf  = `calls c where c.server = s.name and c.tool = t.name and c.kind = t.kind`
+	lastCall = `(select c.at from ` + callsOf + ` order by c.at desc limit 1)`
+)
+
+// namesakes are other servers' live tools e of the very name of t. A digest covers the name, so the same definition
+// elsewhere has the same name.
+const namesakes = `
+	tools e
+	join servers v on v.id = e.server_id and v.state <> 'retired'
+	where e.skeleton = t.skeleton and e.skeleton <> '' and e.kind = t.kind and e.name = t.name and e.server_id <> t.server_id
+	  and (e.pinned_id is not null or e.observed_digest is not null)`
+
+// ago90 is the time before which a last call is no use.
+const ago90 = `clock_timestamp() - interval '90 days'`
 
 func sprawlServers(ctx context.Context, tx pgx.Tx, f SprawlFilter) (SprawlTotals, []SprawlServer, error) {
 	rows, _ := tx.Query(ctx, `
-		with live as materialized (`+liveTools+`),
+		with live as materialized (
+		  select t.server_id, t.kind, t.pinned_id is not null as pinned, coalesce(p.tokens, 0) as tokens, t.created_at,
+		         `+lastCall+` as last_call,
+		         count(*) over (partition by t.kind, t.name) > 1 as duplicate
+		  from `+liveTools+`
+		  where `+isLive+`),
 		sums as (
 		  select l.server_id, count(*) as tools, count(*) filter (where l.pinned) as pinned,
 		         coalesce(sum(l.tokens) filter (where l.pinned and l.kind = 'tool'), 0) as tokens,
 		         count(*) filter (where l.pinned and l.last_call is null) as never_called,
-		         count(*) filter (where `+unusedTool+`) as unused,
+		         count(*) filter (where l.pinned and coalesce(l.last_call, l.created_at) < `+ago90+`) as unused,
 		         count(*) filter (where l.duplicate) as duplicates, max(l.last_call) as last_call
 		  from live l group by l.server_id)
 		select s.id, s.name, m.name as team_name, s.state, not `+unstaffed+` as owned,
@@ -198,32 +214,30 @@ func sprawlTools(ctx context.Context, tx pgx.Tx, f SprawlFilter) (registry.Page[
 		return registry.Page[SprawlTool]{}, err
 	}
 	rows, _ := tx.Query(ctx, `
-		with live as materialized (`+liveTools+`),
-		page as (
-		  select l.*, s.name as server_name, m.name as team_name
-		  from live l
-		  join servers s on s.id = l.server_id
+		with page as materialized (
+		  select t.id, t.server_id, t.kind, t.name, t.skeleton, coalesce(t.risk, '') as risk, t.pinned_id is not null as pinned,
+		         coalesce(p.tokens, o.tokens, 0) as tokens, m.name as team_name
+		  from `+liveTools+`
 		  join teams m on m.id = s.team_id
-		  where case @show
+		  where `+isLive+`
+		    and case @show
 		          when 'no_owner' then `+unstaffed+`
-		          when 'never_called' then l.pinned and l.last_call is null
-		          when 'unused' then `+unusedTool+`
-		          when 'duplicate' then l.duplicate
+		          when 'never_called' then t.pinned_id is not null and `+lastCall+` is null
+		          when 'unused' then t.pinned_id is not null and coalesce(`+lastCall+`, t.created_at) < `+ago90+`
+		          when 'duplicate' then exists (select from `+namesakes+`)
 		          else true
 		        end
-		    and (@query = '' or l.name ilike @query or s.name ilike @query)
-		    and (@id = '' or l.tokens < @tokens or (l.tokens = @tokens and l.id > @id))
-		  order by l.tokens desc, l.id
+		    and (@query = '' or t.name ilike @query or s.name ilike @query)
+		    and (@id = '' or coalesce(p.tokens, o.tokens, 0) < @tokens or (coalesce(p.tokens, o.tokens, 0) = @tokens and t.id > @id))
+		  order by coalesce(p.tokens, o.tokens, 0) desc, t.id
 		  limit @limit)
-		select g.server_id, g.server_name, g.team_name, g.id as tool_id, g.name, g.kind, g.risk, g.pinned, g.tokens, g.last_call,
-		       (select count(*) from calls c
-		        where c.server = g.server_name and c.tool = g.name and c.kind = g.kind
-		          and c.at >= clock_timestamp() - interval '90 days') as calls90,
-		       array(select s.name from live o join servers s on s.id = o.server_id
-		             where g.duplicate and o.kind = g.kind and o.name = g.name and o.server_id <> g.server_id
-		             order by s.name limit 10) as duplicates
-		from page g
-		order by g.tokens desc, g.id`,
+		select t.server_id, s.name as server_name, t.team_name, t.id as tool_id, t.name, t.kind, t.risk, t.pinned, t.tokens,
+		       `+lastCall+` as last_call,
+		       (select count(*) from `+callsOf+` and c.at >= `+ago90+`) as calls90,
+		       array(select v.name from `+namesakes+` order by v.name limit 10) as duplicates
+		from page t
+		join servers s on s.id = t.server_id
+		order by t.tokens desc, t.id`,
 		pgx.StrictNamedArgs{"show": f.Show, "query": pattern(f.Query), "tokens": tokens, "id": id, "limit": limit + 1})
 	tools, err := pgx.CollectRows(rows, pgx.RowToStructByName[SprawlTool])
 	if err != nil {

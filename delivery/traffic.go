@@ -40,7 +40,7 @@ func CallersOf(ctx context.Context, pool *pgxpool.Pool, serverName, tool string,
 // Traffic is what went to one server since a time.
 type Traffic struct {
 	Since time.Time
-	Days  []TrafficDay  // every day in UTC, the first and today included
+	Days  []TrafficDay  // every day in UTC, the first and today included; 401 at most
 	Tools []TrafficTool // the most called first, at most 200
 }
 
@@ -71,7 +71,7 @@ type TrafficTool struct {
 
 // counted are the columns of Outcomes and of durations, over a group of calls c.
 const counted = `
-	count(c.at) as calls,
+	count(*) as calls,
 	count(*) filter (where c.decision = 'allowed') as allowed,
 	count(*) filter (where c.decision = 'denied') as denied,
 	count(*) filter (where c.decision = 'held') as held,
@@ -79,11 +79,11 @@ const counted = `
 	coalesce(1000 * percentile_disc(0.5) within group (order by c.duration_us) filter (where c.decision in ('allowed', 'failed')), 0) as p50,
 	coalesce(1000 * percentile_disc(0.95) within group (order by c.duration_us) filter (where c.decision in ('allowed', 'failed')), 0) as p95`
 
-// maxTrafficDays bounds how far ServerTraffic looks back.
+// maxTrafficDays bounds the days that ServerTraffic lists.
 const maxTrafficDays = 400
 
-// ServerTraffic sums up the calls to the server since then, by day and by tool. It looks back 400 days at most. Who may
-// see it is for the caller to ask.
+// ServerTraffic sums up the calls to the server since then, by day and by tool; days are listed for the last 400 at most. Who
+// may see it is for the caller to ask.
 func ServerTraffic(ctx context.Context, pool *pgxpool.Pool, serverName string, since time.Time) (Traffic, error) {
 	t := Traffic{Since: since}
 	args := pgx.StrictNamedArgs{"server": serverName, "since": since}
@@ -100,13 +100,18 @@ func ServerTraffic(ctx context.Context, pool *pgxpool.Pool, serverName string, s
 	}
 	args["days"] = maxTrafficDays
 	rows, _ = pool.Query(ctx, `
-		select d.day at time zone 'UTC' as day, `+counted+`
+		with counted as (
+		  select date_trunc('day', c.at at time zone 'UTC') as day, `+counted+`
+		  from calls c
+		  where c.server = @server and c.at >= @since
+		  group by 1)
+		select d.day at time zone 'UTC' as day, coalesce(n.calls, 0) as calls, coalesce(n.allowed, 0) as allowed,
+		       coalesce(n.denied, 0) as denied, coalesce(n.held, 0) as held, coalesce(n.failed, 0) as failed,
+		       coalesce(n.p50, 0) as p50, coalesce(n.p95, 0) as p95
 		from generate_series(
 		       date_trunc('day', greatest(@since::timestamptz, clock_timestamp() - make_interval(days => @days)) at time zone 'UTC'),
 		       clock_timestamp() at time zone 'UTC', interval '1 day') as d (day)
-		left join calls c on c.server = @server and c.at >= @since
-		  and c.at >= d.day at time zone 'UTC' and c.at < (d.day + interval '1 day') at time zone 'UTC'
-		group by d.day
+		left join counted n on n.day = d.day
 		order by d.day`, args)
 	if t.Days, err = pgx.CollectRows(rows, pgx.RowToStructByName[TrafficDay]); err != nil {
 		return Traffic{}, fmt.Errorf("summing up calls by day: %w", err)

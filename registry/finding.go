@@ -93,9 +93,15 @@ func (r *reader) read(at *step, value any) {
 	}
 }
 
-// isName reports whether the place is the item's own name, where a line break is no text either.
+// isName reports whether the place is one of the item's own names, where a line break is no text either.
 func (s *step) isName() bool {
-	return s != nil && s.up == nil && (s.name == "name" || s.name == "uri" || s.name == "uriTemplate" || s.name == "title")
+	switch {
+	case s == nil:
+		return false
+	case s.up == nil:
+		return s.name == "name" || s.name == "uri" || s.name == "uriTemplate" || s.name == "title"
+	}
+	return s.up.up == nil && s.up.name == "annotations" && s.name == "title"
 }
 
 func (r *reader) text(at *step, s string, lines bool) {

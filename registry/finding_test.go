@@ -99,7 +99,7 @@ func TestFindings(t *testing.T) {
 		{"wrong type", schema(`{"type":"object","properties":{"a":{"type":"strin"}}}`), []string{"schema_invalid at /inputSchema"}},
 		{"look-ahead", schema(`{"type":"object","properties":{"a":{"pattern":"(?=x)"}}}`), []string{"schema_invalid at /inputSchema"}},
 		{"unknown dialect", schema(`{"$schema":"https://evil.example/schema","type":"object"}`), []string{"schema_invalid at /inputSchema"}},
-		{"file", schema(`{"type":"object","properties":{"a":{"$ref":"file:///etc/passwd"}}}`), []string{"schema_remote_reference at /inputSchema"}},
+		{"file", schema(`{"type":"object","properties":{"a":{"$ref":"file:///srv/schema.json"}}}`), []string{"schema_remote_reference at /inputSchema"}},
 		{"http", schema(`{"type":"object","allOf":[{"$ref":"https://evil.example/x"}]}`), []string{"schema_remote_reference at /inputSchema"}},
 		{"relative", schema(`{"type":"object","allOf":[{"$ref":"other.json"}]}`), []string{"schema_remote_reference at /inputSchema"}},
 		{"self", schema(`{"type":"object","$ref":"#"}`), []string{"schema_self_reference at /inputSchema"}},
