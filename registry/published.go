@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,25 +46,38 @@ type PublishedFilter struct {
 // Latest selects the newest version of each server.
 const Latest = "latest"
 
-const selectPublished = `
-	select p.id, p.server_id, p.name, p.title, p.description, p.state, p.team_name, p.url, p.version, p.manifest, p.latest,
-	       p.published_at, p.changed_at, p.updated_at
-	from (
-	  select v.id, v.server_id, s.name, s.title, s.description, s.state, m.name as team_name, coalesce(e.url, '') as url, v.version,
-	         coalesce(k.manifest, '{}') as manifest, v.published_at, s.changed_at, greatest(v.updated_at, s.changed_at) as updated_at,
-	         not exists (select 1 from server_versions n where n.server_id = v.server_id and (n.published_at, n.id) > (v.published_at, v.id)) as latest
+// selectPublished makes the query for the rows that a condition selects, in an order, at most @limit of them. Only for
+// those it then looks for manifests, whatever plan the database chooses.
+func selectPublished(where, order string) string {
+	return `
+	with p as materialized (
+	  select v.id, v.server_id, s.name, s.title, s.description, s.state, m.name as team_name, v.version, v.published_at,
+	         s.changed_at, greatest(v.updated_at, s.changed_at) as updated_at, ` + isLatest + ` as latest
 	  from server_versions v
 	  join servers s on s.id = v.server_id
 	  join teams m on m.id = s.team_id
-	  left join endpoints e on e.server_id = s.id and e.ended_at is null
-	  left join lateral (
-	    select n.manifest from server_versions n
-	    where n.server_id = v.server_id and n.manifest <> '{}'
-	    order by n.id = v.id desc, n.published_at desc limit 1) k on true
-	  where s.state in ('active', 'suspended')
-	     or s.state = 'retired' and exists (
-	          select 1 from tools t join definitions d on d.tool_id = t.id
-	          where t.server_id = s.id and d.decided_at is not null and d.state in ('approved', 'superseded'))) p `
+	  where (s.state in ('active', 'suspended') or @retired and s.state = 'retired' and ` + wasPinned + `)
+	    and ` + where + `
+	  order by ` + order + `
+	  limit @limit)
+	select v.id, v.server_id, v.name, v.title, v.description, v.state, v.team_name, coalesce(e.url, '') as url, v.version,
+	       coalesce(k.manifest, '{}') as manifest, v.latest, v.published_at, v.changed_at, v.updated_at
+	from p v
+	left join endpoints e on e.server_id = v.server_id and e.ended_at is null
+	left join lateral (
+	  select n.manifest from server_versions n
+	  where n.server_id = v.server_id and n.manifest <> '{}'
+	  order by n.id = v.id desc, n.published_at desc limit 1) k on true
+	order by ` + strings.ReplaceAll(order, "s.name", "v.name")
+}
+
+const (
+	isLatest = `not exists (
+	  select 1 from server_versions n where n.server_id = v.server_id and (n.published_at, n.id) > (v.published_at, v.id))`
+	wasPinned = `exists (
+	  select 1 from tools t join definitions d on d.tool_id = t.id
+	  where t.server_id = s.id and d.decided_at is not null and d.state in ('approved', 'superseded'))`
+)
 
 // Published lists versions of servers, by name and then by version. It needs identity.ReadRegistry.
 //
@@ -77,15 +91,13 @@ func (r *Registry) Published(ctx context.Context, who identity.Principal, f Publ
 		return Page[Published]{}, err
 	}
 	limit := limitOf(f.Limit, 30, 100)
-	rows, _ := r.pool.Query(ctx, selectPublished+`
-		where (@name = '' or p.name = @name)
-		  and (@search = '' or p.name ilike @search)
-		  and (@version = '' or p.version = @version or @version = 'latest' and p.latest)
-		  and (@since::timestamptz is null or p.updated_at >= @since)
-		  and (@retired or p.state <> 'retired')
-		  and (@after = '' or (lower(p.name), p.version) > (@after, @after_version))
-		order by lower(p.name), p.version
-		limit @limit`,
+	rows, _ := r.pool.Query(ctx, selectPublished(`
+		(@name = '' or s.name = @name)
+		and (@search = '' or s.name ilike @search)
+		and (@version = '' or v.version = @version or @version = 'latest' and `+isLatest+`)
+		and (@since::timestamptz is null or greatest(v.updated_at, s.changed_at) >= @since)
+		and (@after = '' or (lower(s.name), v.version) > (@after, @after_version))`,
+		`lower(s.name), v.version`),
 		pgx.StrictNamedArgs{
 			"name": f.Name, "search": contains(f.Search), "version": f.Version, "since": f.Since, "retired": f.Retired,
 			"after": name, "after_version": version, "limit": limit + 1,
@@ -137,10 +149,8 @@ func (r *Registry) PublishedVersions(ctx context.Context, who identity.Principal
 	if err := mayRead(who); err != nil {
 		return nil, err
 	}
-	rows, _ := r.pool.Query(ctx, selectPublished+`
-		where p.name = @name and (@retired or p.state <> 'retired')
-		order by p.published_at desc, p.id desc
-		limit @limit`, pgx.StrictNamedArgs{"name": name, "retired": retired, "limit": mostVersions})
+	rows, _ := r.pool.Query(ctx, selectPublished(`s.name = @name`, `v.published_at desc, v.id desc`),
+		pgx.StrictNamedArgs{"name": name, "retired": retired, "limit": mostVersions})
 	found, err := pgx.CollectRows(rows, readPublished)
 	switch {
 	case err != nil:
