@@ -44,11 +44,11 @@ func (c *collector) access(n ast.Node) {
 
 // bare takes the short form that is the whole file.
 func (c *collector) bare(file ast.Node, a *access) {
-	_, forSaid := c.places["for"]
+	said := func(part string) bool { _, ok := c.places[part]; return ok }
 	switch {
-	case a.server == "" && len(a.tools) > 0:
-		c.fault(a.tools[0].node, "these tools are of no server; say server: com.example/name beside them")
-	case len(a.tools) == 0 && (a.server != "" || forSaid):
+	case said("tools") && !said("server"):
+		c.faults = append(c.faults, Fault{c.places["tools"], "these tools are of no server; say server: com.example/name beside them"})
+	case !said("tools") && (said("server") || said("for")):
 		c.fault(file, "server and for are for a list of tools in the same file; expected tools")
 	default:
 		c.expand(*a)
