@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"countersign/auth"
 	"countersign/identity"
@@ -154,5 +157,24 @@ func TestOneErrorIn500Lines(t *testing.T) {
 				t.Errorf("%d objects, %v", n, err)
 			}
 		})
+	}
+}
+
+// TestThePlanOfThePage plans the example of docs/files.md and gets what the page shows.
+func TestThePlanOfThePage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/files.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(page)
+	plan := regexp.MustCompile("(?s)```text\n(\\+.*?)```").FindSubmatch(page)
+	if example == nil || plan == nil {
+		t.Fatal("the page has no example, or no plan")
+	}
+	c := startControlled(t)
+	code, out := run(t, append([]string{"plan", write(t, t.TempDir(), "set.yaml", string(example[1]))}, c.flags()...)...)
+	if diff := cmp.Diff(string(plan[1]), out); code != exitChanges || diff != "" {
+		t.Errorf("exit %d\n%s", code, diff)
 	}
 }
