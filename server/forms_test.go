@@ -267,14 +267,14 @@ func TestTextThatIsNone(t *testing.T) {
 	for _, bad := range []string{"a\x00b", "a\xffb", "\xed\xa0\x80"} {
 		for _, r := range w.routes() {
 			if r.method == http.MethodPost && !r.access.bearer {
-				path := strings.NewReplacer(":job", h.discovery, ":id", h.id(r.path)).Replace(r.path)
+				path := strings.NewReplacer(":job", h.discovery, ":tool", h.tool, ":id", h.id(r.path)).Replace(r.path)
 				for _, field := range []string{"name", "reason", "team", "users", "client_id", "anything"} {
 					ada.post(path, url.Values{field: {bad}}).want(t, http.StatusBadRequest)
 				}
 			}
 			if r.method == http.MethodGet {
 				escaped := url.QueryEscape(bad)
-				path := strings.NewReplacer(":job", escaped, ":id", escaped, ":digest", escaped, "*", escaped).Replace(r.path)
+				path := strings.NewReplacer(":job", escaped, ":tool", escaped, ":id", escaped, ":digest", escaped, "*", escaped).Replace(r.path)
 				for _, c := range []*caller{ada, g.caller} {
 					if a := c.get(path + "?q=" + escaped + "&kind=" + escaped + "&topic=discovery-" + escaped + "&return=" + escaped); a.status >= 500 {
 						t.Errorf("GET %s with %q: %s", r.path, bad, a.shown())

@@ -18,7 +18,7 @@ import (
 
 // sections are the entries of the navigation and what one has to be allowed to see each.
 var sections = map[string]identity.Action{
-	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry,
+	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/drift": identity.ReadRegistry, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry,
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
 	"/gateways": identity.ReadGateways, "/policy": identity.ReadPolicy, "/audit": identity.ReadAudit,
 }
@@ -34,6 +34,9 @@ func (s *Server) page(c echo.Context, who identity.Principal, title, section str
 	}
 	if counts, err := s.approvals.Counts(c.Request().Context(), who); err == nil {
 		p.Waiting = counts.Waiting
+	}
+	if held, err := s.registry.DriftCount(c.Request().Context(), who); err == nil {
+		p.Held = held
 	}
 	return p
 }

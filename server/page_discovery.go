@@ -54,7 +54,11 @@ func (s *Server) pin(c echo.Context, who identity.Principal) error {
 		}
 		return s.showDiscovery(c, who, "", status, form.Get("reason"), errs)
 	}
-	return s.done(c, "/servers/"+id, "Pinned. Who may call is decided by grants.")
+	flash := "Pinned. Who may call is decided by grants."
+	if proposed, err := s.registry.RiskProposals(c.Request().Context(), who, true, id); err == nil && len(proposed) > 0 {
+		flash += " A lower risk than before, or than the server suggests, waits for another person under Drift."
+	}
+	return s.done(c, "/servers/"+id, flash)
 }
 
 // showDiscovery shows one discovery, or the server's last one, and the review of what is not pinned yet.

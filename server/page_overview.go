@@ -20,6 +20,9 @@ import (
 type overview struct {
 	servers  []registry.Server
 	rollout  delivery.Rollout
+	held     int                // tools, on servers that are not retired
+	drifted  []registry.Drifted // the gravest
+	risks    []registry.RiskProposal
 	waiting  []approvals.Summary
 	counts   approvals.Counts
 	calls    delivery.CallFacts
@@ -60,6 +63,17 @@ func (s *Server) readOverview(c echo.Context, who identity.Principal) (o overvie
 	if o.rollout, err = s.delivery.Rollout(ctx, who); err != nil {
 		return o, err
 	}
+	drifts, err := s.registry.Drifts(ctx, who, registry.DriftFilter{Limit: 1})
+	if err != nil {
+		return o, err
+	}
+	o.drifted = drifts.Items
+	if o.held, err = s.registry.DriftCount(ctx, who); err != nil {
+		return o, err
+	}
+	if o.risks, err = s.registry.RiskProposals(ctx, who, true, ""); err != nil {
+		return o, err
+	}
 	waiting, err := s.approvals.List(ctx, who, approvals.Filter{Waiting: true, Limit: 1})
 	if err != nil {
 		return o, err
@@ -81,9 +95,8 @@ func (s *Server) readOverview(c echo.Context, who identity.Principal) (o overvie
 
 // headline is the page in a sentence.
 func (o overview) headline(firstRun bool) (string, string) {
-	held, pending, active := 0, 0, 0
+	pending, active := 0, 0
 	for _, server := range o.servers {
-		held += server.Held
 		pending += server.Pending
 		if server.State == registry.Active {
 			active++
@@ -95,8 +108,8 @@ func (o overview) headline(firstRun bool) (string, string) {
 	if o.counts.Waiting > 0 {
 		parts = append(parts, count(o.counts.Waiting, "call", "calls"))
 	}
-	if held+pending > 0 {
-		parts = append(parts, count(held+pending, "tool", "tools"))
+	if tools := o.held + pending; tools > 0 {
+		parts = append(parts, count(tools, "tool", "tools"))
 	}
 	switch {
 	case len(parts) > 0:
@@ -135,14 +148,29 @@ func (o overview) tasks() []web.Task {
 			Due:  fmt.Sprintf("%d min left", int(left.Minutes())), Link: "/approvals/" + oldest.ID, Act: "Review calls", Primary: true,
 		})
 	}
+	if len(o.drifted) > 0 {
+		gravest := o.drifted[0]
+		task := web.Task{
+			Icon: "git-compare", Tone: "write", Title: count(o.held, "tool", "tools") + " changed after review",
+			Text: fmt.Sprintf("First: %s on %s. Calls are held until somebody decides.", gravest.Name, gravest.ServerName), Link: "/drift", Act: "Compare versions",
+		}
+		if gravest.Severity == registry.SeverityCritical {
+			task.Tone = "destr"
+		}
+		if gravest.HeldAt != nil {
+			task.Due = "Held since " + gravest.HeldAt.UTC().Format("2 Jan 15:04 UTC")
+		}
+		tasks = append(tasks, task)
+	}
+	if len(o.risks) > 0 {
+		last := o.risks[len(o.risks)-1]
+		tasks = append(tasks, web.Task{
+			Icon: "shield", Title: count(len(o.risks), "lower risk is", "lower risks are") + " proposed",
+			Text: fmt.Sprintf("%s on %s, by %s. Another person decides.", last.ToolName, last.ServerName, last.ProposedByName), Link: "/drift", Act: "Decide",
+		})
+	}
 	for _, server := range o.servers {
-		switch {
-		case server.Held > 0:
-			tasks = append(tasks, web.Task{
-				Icon: "git-compare", Tone: "write", Title: count(server.Held, "tool", "tools") + " changed after review",
-				Text: server.Name + ": calls are held until you decide.", Link: "/servers/" + server.ID, Act: "Review",
-			})
-		case server.Pending > 0 && server.State != registry.Retired:
+		if server.Pending > 0 && server.State != registry.Retired {
 			tasks = append(tasks, web.Task{
 				Icon: "server", Title: server.Name + " offers " + strings.ToLower(count(server.Pending, "thing", "things")) + " to pin",
 				Text: "Nothing of it is callable before that.", Link: "/servers/" + server.ID, Act: "Review",

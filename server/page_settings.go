@@ -135,7 +135,11 @@ func (s *Server) settingsChoices(c echo.Context, who identity.Principal, view *w
 		return err
 	}
 	view.Teams = teamOptions(teams, team)
-	view.Commands, err = s.commandOptions(c, who, c.FormValue("command"))
+	command := ""
+	if view.Form == "move" {
+		command = c.FormValue("command")
+	}
+	view.Commands, err = s.commandOptions(c, who, command)
 	return err
 }
 

@@ -69,11 +69,18 @@ func (s *Server) consoleRoutes() []route {
 		{post, "/servers/:id/edit", person(identity.ReadRegistry), s.saveServer},
 		{post, "/servers/:id/transfer", person(identity.ReadRegistry), s.transferServer},
 		{post, "/servers/:id/move", person(identity.ReadRegistry), s.relocateServer},
+		{get, "/servers/:id/tools/:tool", person(identity.ReadPolicy), s.toolPage},
+		{post, "/servers/:id/tools/:tool/risk", person(identity.ReadRegistry), s.changeRisk},
 		{post, "/servers/:id/state", person(identity.ReadRegistry), s.setServerState},
 		{post, "/servers/:id/discover", person(identity.ReadRegistry), s.discover},
 		{get, "/servers/:id/discovery/:job", person(identity.ReadRegistry), s.discoveryPage},
 		{post, "/servers/:id/discovery/:job/cancel", person(identity.ReadRegistry), s.cancelDiscovery},
 		{post, "/servers/:id/pin", person(identity.ReadRegistry), s.pin},
+
+		{get, "/drift", person(identity.ReadRegistry), s.driftPage},
+		{get, "/drift/:tool", person(identity.ReadPolicy), s.driftReviewPage},
+		{post, "/drift/:tool/decision", person(identity.ReadRegistry), s.decideDrift},
+		{post, "/risks/:id", person(identity.ReadRegistry), s.decideRisk},
 
 		{get, "/teams", person(identity.ReadRegistry), s.teamsPage},
 		{post, "/teams", person(identity.ChangeGrant), s.createTeam},

@@ -1,6 +1,9 @@
 package web
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 func serverOf(tab string) Server {
 	return Server{
@@ -38,7 +41,7 @@ func effectsOf(states ...string) *Effects {
 
 func versionOf(tool string, number int, state string, ago time.Duration) VersionLine {
 	v := VersionLine{
-		ID: "def" + tool, ToolID: "tol1", Tool: tool, Kind: "tool", Digest: digest, State: state, Number: number, Tokens: 412, FirstSeenAt: noon.Add(-ago),
+		ID: fmt.Sprint("def", number, tool), ToolID: "tol1", Tool: tool, Kind: "tool", Digest: digest, State: state, Number: number, Tokens: 412, FirstSeenAt: noon.Add(-ago),
 		Pinned: state == "approved", Served: state != "superseded",
 	}
 	if state != "pending" {

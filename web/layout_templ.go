@@ -18,7 +18,7 @@ type group struct {
 }
 
 var navigation = []group{
-	{"", []entry{{"/", "layout-dashboard", "Overview"}, {"/approvals", "list-checks", "Approvals"}}},
+	{"", []entry{{"/", "layout-dashboard", "Overview"}, {"/approvals", "list-checks", "Approvals"}, {"/drift", "git-compare", "Drift"}}},
 	{"Catalog", []entry{{"/servers", "server", "Servers"}, {"/teams", "user", "Teams"}}},
 	{"Access", []entry{{"/grants", "key-round", "Grants"}, {"/guardrails", "shield", "Guardrails"}}},
 	{"Delivery", []entry{{"/gateways", "radio-tower", "Gateways"}, {"/policy", "file-json", "Policy"}}},
@@ -450,7 +450,7 @@ func nav(p Page, label string) templ.Component {
 								return templ_7745c5c3_Err
 							}
 						}
-						if e.address == "/servers" && p.Held > 0 {
+						if e.address == "/drift" && p.Held > 0 {
 							templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "<span class=\"count\">")
 							if templ_7745c5c3_Err != nil {
 								return templ_7745c5c3_Err
@@ -464,7 +464,7 @@ func nav(p Page, label string) templ.Component {
 							if templ_7745c5c3_Err != nil {
 								return templ_7745c5c3_Err
 							}
-							templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 39, "<span class=\"vh\">with changed tools</span></span>")
+							templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 39, "<span class=\"vh\">changed</span></span>")
 							if templ_7745c5c3_Err != nil {
 								return templ_7745c5c3_Err
 							}

@@ -42,7 +42,7 @@ func flashed(p Page, words string) Page { p.Flash = words; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), accessStories(), evidenceStories(), doorStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), evidenceStories(), doorStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -73,6 +73,9 @@ func hostileStories() []story {
 	gateway.Errors = withErrors(nil, "name", "kind", "servers", "resource")
 	settings := spoiled(serverSettings())
 	settings.Errors = withErrors(nil, "title", "description", "labels")
+	review, tool := spoiled(driftReview()), spoiled(oneTool())
+	review.Errors, tool.Errors = withErrors(nil, "risk", "reason"), withErrors(nil, "risk", "reason")
+	tool.Comparison = &Comparison{A: "v1", B: "v2", Texts: []TextChange{{"Description", poison, poison + poison}}, Differences: spoiled(compared()).Differences}
 	audit, policy := spoiled(auditLog()), spoiled(policyDocument())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
 	policy.Document = []byte(hostile("document"))
@@ -89,6 +92,9 @@ func hostileStories() []story {
 		{"server access", ServerAccessPage(p, spoiled(serverAccess()))},
 		{"server traffic", ServerTrafficPage(p, spoiled(serverTraffic()))},
 		{"server settings", ServerSettingsPage(p, settings)},
+		{"drift", DriftPage(p, spoiled(driftQueue()))},
+		{"drift review", DriftReviewPage(p, review)},
+		{"tool", ToolPage(p, tool)},
 		{"grants", GrantsPage(p, spoiled(grants()))},
 		{"grant-form", NewGrantPage(p, grant)},
 		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},

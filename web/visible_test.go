@@ -129,6 +129,17 @@ func TestWords(t *testing.T) {
 		{stateWords("ünbekannt"), "Ünbekannt"},
 		{stateWords("\xff"), "\xff"},
 		{plain("a\u202eb"), "a‹U+202E›b"},
+		{brief("one\ntwo"), "one …"},
+		{brief(strings.Repeat("é", 200)), strings.Repeat("é", 80) + " …"},
+		{tokenWords(0), "not counted"},
+		{tokenWords(1830), "≈ 1.8k tokens"},
+		{durationWords(0), "–"},
+		{durationWords(300 * time.Microsecond), "< 1 ms"},
+		{durationWords(1234 * time.Millisecond), "1.2 s"},
+		{whereWords("/inputSchema/properties/amount/maximum"), "input › amount › maximum"},
+		{whereWords("/outputSchema/properties/properties/properties/a~1b"), "output › properties › a/b"},
+		{whereWords("/description"), "description"},
+		{whereWords(""), "the whole"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)

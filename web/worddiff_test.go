@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// marked writes a side with what only it has in brackets.
-func marked(pieces []piece) string {
+// bracketed writes a side with what only it has in brackets.
+func bracketed(pieces []piece) string {
 	var out strings.Builder
 	for _, p := range pieces {
 		if p.changed {
@@ -41,7 +41,7 @@ func TestCompareWords(t *testing.T) {
 		{"letters of others", "注文を表示", "注文を削除", "[注文を表示]", "[注文を削除]"},
 	} {
 		left, right := compareWords(c.before, c.after)
-		if diff := cmp.Diff([]string{c.left, c.right}, []string{marked(left), marked(right)}); diff != "" {
+		if diff := cmp.Diff([]string{c.left, c.right}, []string{bracketed(left), bracketed(right)}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}

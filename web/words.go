@@ -130,3 +130,25 @@ func durationWords(d time.Duration) string {
 	}
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
+
+// whereWords is a JSON Pointer into a definition as people read it: "input › amount › maximum".
+func whereWords(pointer string) string {
+	var parts []string
+	dropped := false
+	for _, part := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
+		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
+		if dropped = part == "properties" && !dropped && len(parts) > 0; dropped {
+			continue // what follows is the name of one
+		}
+		parts = append(parts, part)
+	}
+	switch parts[0] {
+	case "inputSchema":
+		parts[0] = "input"
+	case "outputSchema":
+		parts[0] = "output"
+	case "":
+		return "the whole"
+	}
+	return strings.Join(parts, " › ")
+}
