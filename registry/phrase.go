@@ -33,8 +33,8 @@ type place struct{ phrase, step int }
 func newPhrasebook(phrases []phrase) phrasebook {
 	b := phrasebook{phrases: phrases, places: map[string][]place{}}
 	for i, p := range phrases {
-		for step := len(p.steps) - 1; step >= 0; step-- {
-			for w := range p.steps[step] {
+		for step, words := range slices.Backward(p.steps) {
+			for w := range words {
 				b.places[w] = append(b.places[w], place{i, step})
 			}
 		}

@@ -21,6 +21,7 @@ type quote struct {
 	where   string
 	servers []mention // by name in lower case
 	tools   []mention
+	rest    bool // from here on, nothing was compared any more
 }
 
 // mention is one name in a passage.
@@ -58,6 +59,7 @@ func (a *asked) quotes(raw []byte, own map[nameKey]bool) []quote {
 		for _, m := range q.servers {
 			a.servers[m.name] = true
 		}
+		q.rest = left <= 0
 		out = append(out, q)
 	})
 	return out
@@ -163,6 +165,12 @@ func (n neighbours) quoted(quotes []quote) []Finding {
 		}
 	}
 	for _, q := range quotes {
+		if q.rest {
+			add(Finding{
+				Code: codeToolReference, Where: q.where, Heuristic: true,
+				Message: "The definition holds more names than are compared with other servers' tools.",
+			}, "")
+		}
 		for _, m := range q.tools {
 			if f, about := n.toolQuoted(q, m); about != "" {
 				add(f, about)
