@@ -2,6 +2,7 @@ package schemadiff_test
 
 import (
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"strings"
 )
@@ -14,8 +15,10 @@ type instances struct {
 	root map[string]any
 }
 
-var numbers = []json.Number{"0", "1", "1.0", "2", "1.5", "0.5", "3", "4", "-1", "1e0"}
-var strs = []string{"", "a", "b", "ab", "bb", "abc", "2020-01-02", "a@b.example"}
+var (
+	numbers = []json.Number{"0", "1", "1.0", "2", "1.5", "0.5", "3", "4", "-1", "1e0"}
+	strs    = []string{"", "a", "b", "ab", "bb", "abc", "2020-01-02", "a@b.example"}
+)
 
 func (i *instances) one(of []any) any { return of[i.IntN(len(of))] }
 
@@ -95,9 +98,7 @@ func (i *instances) merged(m map[string]any, with any, without string) map[strin
 	all := clone(m).(map[string]any)
 	delete(all, without)
 	if w, is := with.(map[string]any); is {
-		for k, v := range w {
-			all[k] = v
-		}
+		maps.Copy(all, w)
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package schemadiff_test
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 )
 
@@ -109,9 +110,7 @@ func (s *schemas) members(k string, v map[string]any) {
 	}
 	m := map[string]any{}
 	s.put(m, k, 1)
-	for name, sub := range m[k].(map[string]any) {
-		v[name] = sub
-	}
+	maps.Copy(v, m[k].(map[string]any))
 }
 
 // place is where a schema stands.

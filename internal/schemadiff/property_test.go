@@ -19,7 +19,7 @@ import (
 func TestCompatibleMeansOldInstancesStayValid(t *testing.T) {
 	t.Parallel()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue { // a wrong rule shows itself only once in a while
-		if err := flag.Set("rapid.checks", "1500"); err != nil {
+		if err := flag.Set("rapid.checks", "1000"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,15 +11,23 @@ type trap struct{ name, before, after, value string }
 
 var traps = []trap{
 	{"a name that could be anything", `{"type":"object"}`, `{"type":"object","properties":{"b":{"type":"string"}}}`, `{"b":1}`},
-	{"a name that a pattern let in", `{"patternProperties":{"^b":{"type":"string"}},"additionalProperties":false}`,
-		`{"patternProperties":{"^b":{"type":"string"}},"properties":{"b":{"type":"integer"}},"additionalProperties":false}`, `{"b":"s"}`},
-	{"a name that falls back to what others must be", `{"properties":{"b":{"type":"string"}},"additionalProperties":{"type":"integer"}}`,
-		`{"additionalProperties":{"type":"integer"}}`, `{"b":"s"}`},
-	{"a pattern that a name fits", `{"properties":{"xa":{"type":"string"}},"additionalProperties":false}`,
-		`{"properties":{"xa":{"type":"string"}},"additionalProperties":false,"patternProperties":{"^x":{"type":"integer"}}}`, `{"xa":"s"}`},
+	{
+		"a name that a pattern let in", `{"patternProperties":{"^b":{"type":"string"}},"additionalProperties":false}`,
+		`{"patternProperties":{"^b":{"type":"string"}},"properties":{"b":{"type":"integer"}},"additionalProperties":false}`, `{"b":"s"}`,
+	},
+	{
+		"a name that falls back to what others must be", `{"properties":{"b":{"type":"string"}},"additionalProperties":{"type":"integer"}}`,
+		`{"additionalProperties":{"type":"integer"}}`, `{"b":"s"}`,
+	},
+	{
+		"a pattern that a name fits", `{"properties":{"xa":{"type":"string"}},"additionalProperties":false}`,
+		`{"properties":{"xa":{"type":"string"}},"additionalProperties":false,"patternProperties":{"^x":{"type":"integer"}}}`, `{"xa":"s"}`,
+	},
 	{"a pattern gone, and what it let in", `{"patternProperties":{"^x":{}},"additionalProperties":false}`, `{"additionalProperties":false}`, `{"xa":1}`},
-	{"a name that a neighbour described", `{"allOf":[{"properties":{"b":{"type":"string"}}}],"unevaluatedProperties":false}`,
-		`{"allOf":[{"properties":{"b":{"type":"string"}}}],"unevaluatedProperties":false,"properties":{"b":{"type":"integer"}}}`, `{"b":"s"}`},
+	{
+		"a name that a neighbour described", `{"allOf":[{"properties":{"b":{"type":"string"}}}],"unevaluatedProperties":false}`,
+		`{"allOf":[{"properties":{"b":{"type":"string"}}}],"unevaluatedProperties":false,"properties":{"b":{"type":"integer"}}}`, `{"b":"s"}`,
+	},
 	{"a name that nothing describes now", `{"properties":{"a":{}},"unevaluatedProperties":false}`, `{"unevaluatedProperties":false}`, `{"a":1}`},
 	{"others that nothing describes now", `{"additionalProperties":true,"unevaluatedProperties":false}`, `{"unevaluatedProperties":false}`, `{"a":1}`},
 	{"a neighbour that describes less", `{"anyOf":[{"properties":{"a":{}}},{}],"unevaluatedProperties":false}`, `{"anyOf":[{},{}],"unevaluatedProperties":false}`, `{"a":1}`},
@@ -42,8 +50,10 @@ var traps = []trap{
 	{"an alternative gone", `{"anyOf":[{"type":"string"},{"type":"null"}]}`, `{"anyOf":[{"type":"null"},{"type":"boolean"},{"type":"integer"}]}`, `"s"`},
 	{"one more, and two fit", `{"oneOf":[{"type":"string"}]}`, `{"oneOf":[{"type":"string"},{"maxLength":3}]}`, `"s"`},
 	{"one wider, and two fit", `{"oneOf":[{"type":"string"},{"type":"null"}]}`, `{"oneOf":[{"type":"string"},{"type":["null","string"]}]}`, `"s"`},
-	{"one wider in its definition, and two fit", `{"oneOf":[{"$ref":"#/$defs/x"},{"type":"null"}],"$defs":{"x":{"type":"string"}}}`,
-		`{"oneOf":[{"$ref":"#/$defs/x"},{"type":"null"}],"$defs":{"x":{"type":["string","null"]}}}`, `null`},
+	{
+		"one wider in its definition, and two fit", `{"oneOf":[{"$ref":"#/$defs/x"},{"type":"null"}],"$defs":{"x":{"type":"string"}}}`,
+		`{"oneOf":[{"$ref":"#/$defs/x"},{"type":"null"}],"$defs":{"x":{"type":["string","null"]}}}`, `null`,
+	},
 	{"whole numbers are numbers, and two fit", `{"oneOf":[{"type":"string"},{"type":"integer"}]}`, `{"oneOf":[{"type":"string"},{"type":"integer"},{"type":"number"}]}`, `1`},
 	{"one written twice, and two fit", `{"oneOf":[{"const":1}]}`, `{"oneOf":[{"const":1},{"const":1.0}]}`, `1`},
 	{"more refused by a definition", `{"not":{"$ref":"#/$defs/x"},"$defs":{"x":{"type":"string"}}}`, `{"not":{"$ref":"#/$defs/x"},"$defs":{"x":{"type":["string","null"]}}}`, `null`},
@@ -56,11 +66,15 @@ var traps = []trap{
 	{"beside a reference, in draft-07", draft07(`"$ref":"#/definitions/x","definitions":{"x":{}}`), draft07(`"$ref":"#/definitions/x","const":1,"definitions":{"x":{}}`), `2`},
 	{"a reference in draft-07", draft07(`"$ref":"#/definitions/x","type":"string","definitions":{"x":{}}`), draft07(`"type":"string"`), `1`},
 	{"deep within itself", tree(`"maximum":2`), tree(`"maximum":1`), `{"left":{"right":{"value":2}}}`},
-	{"a part with an address of its own", `{"properties":{"a":{"$id":"urn:a","$ref":"#/$defs/x","$defs":{"x":{}}}},"$defs":{"x":{}}}`,
-		`{"properties":{"a":{"$id":"urn:a","$ref":"#/$defs/x","$defs":{"x":{"type":"string"}}}},"$defs":{"x":{}}}`, `{"a":1}`},
+	{
+		"a part with an address of its own", `{"properties":{"a":{"$id":"urn:a","$ref":"#/$defs/x","$defs":{"x":{}}}},"$defs":{"x":{}}}`,
+		`{"properties":{"a":{"$id":"urn:a","$ref":"#/$defs/x","$defs":{"x":{"type":"string"}}}},"$defs":{"x":{}}}`, `{"a":1}`,
+	},
 	{"a reference to a name", `{"$ref":"#n","$defs":{"x":{"$anchor":"n"}}}`, `{"$ref":"#n","$defs":{"x":{"$anchor":"n","type":"string"}}}`, `1`},
-	{"a reference that depends on where it came from", `{"$dynamicRef":"#n","$defs":{"x":{"$dynamicAnchor":"n"}}}`,
-		`{"$dynamicRef":"#n","$defs":{"x":{"$dynamicAnchor":"n","type":"string"}}}`, `1`},
+	{
+		"a reference that depends on where it came from", `{"$dynamicRef":"#n","$defs":{"x":{"$dynamicAnchor":"n"}}}`,
+		`{"$dynamicRef":"#n","$defs":{"x":{"$dynamicAnchor":"n","type":"string"}}}`, `1`,
+	},
 }
 
 // TestTraps shows that none of them is said to be compatible.

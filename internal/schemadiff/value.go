@@ -1,6 +1,7 @@
 package schemadiff
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -51,7 +52,7 @@ func missing(values []*node, in map[string]bool) (n int) {
 // apart reports whether it is certain that no value is in both lists.
 func apart(a, b []*node) bool {
 	in := keys(a)
-	for _, v := range append(b[:len(b):len(b)], a...) {
+	for _, v := range slices.Concat(a, b) {
 		if _, exact := v.key(); !exact {
 			return false
 		}
