@@ -18,7 +18,7 @@ import (
 
 // sections are the entries of the navigation and what one has to be allowed to see each.
 var sections = map[string]identity.Action{
-	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/drift": identity.ReadRegistry, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry,
+	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/drift": identity.ReadRegistry, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry, "/sprawl": identity.ReadRegistry,
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
 	"/gateways": identity.ReadGateways, "/policy": identity.ReadPolicy, "/audit": identity.ReadAudit,
 }

@@ -81,6 +81,8 @@ func (s *Server) consoleRoutes() []route {
 		{get, "/drift/:tool", person(identity.ReadPolicy), s.driftReviewPage},
 		{post, "/drift/:tool/decision", person(identity.ReadRegistry), s.decideDrift},
 		{post, "/risks/:id", person(identity.ReadRegistry), s.decideRisk},
+		{get, "/sprawl", person(identity.ReadRegistry), s.sprawlPage},
+		{get, "/sprawl.csv", person(identity.ReadRegistry), s.sprawlCSV},
 
 		{get, "/teams", person(identity.ReadRegistry), s.teamsPage},
 		{post, "/teams", person(identity.ChangeGrant), s.createTeam},

@@ -42,7 +42,7 @@ func flashed(p Page, words string) Page { p.Flash = words; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), evidenceStories(), doorStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), evidenceStories(), doorStories(), sprawlStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -80,6 +80,7 @@ func hostileStories() []story {
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
 	policy.Document = []byte(hostile("document"))
 	return []story{
+		{"sprawl", SprawlPage(p, spoiled(sprawl()))},
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},
 		{"decided", ApprovalsPage(p, decided)},
