@@ -20,7 +20,7 @@ import (
 var sections = map[string]identity.Action{
 	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/drift": identity.ReadRegistry, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry, "/sprawl": identity.ReadRegistry,
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
-	"/gateways": identity.ReadGateways, "/policy": identity.ReadPolicy, "/audit": identity.ReadAudit,
+	"/gateways": identity.ReadGateways, "/clients": identity.ReadGateways, "/policy": identity.ReadPolicy, "/audit": identity.ReadAudit,
 }
 
 // page fills in what every page has. Counts that cannot be read are left out: they are no reason to fail.

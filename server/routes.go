@@ -27,7 +27,8 @@ const (
 // routes is the whole address space: who may reach what. A person's routes also check the form token on POST. Those
 // of machines are in the tables of operations, which also make the OpenAPI document (operations).
 func (s *Server) routes() []route {
-	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.machineRoutes(), s.catalogRoutes())
+	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.machineRoutes(), s.catalogRoutes(),
+		s.importRoutes(), s.clientRoutes(), s.guardrailRoutes())
 }
 
 func (s *Server) commonRoutes() []route {
