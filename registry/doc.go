@@ -55,6 +55,15 @@
 // changes and is held only for the commit. [SnapshotTx] reads everything a compile needs, and the generation
 // it is at, in one repeatable-read transaction.
 //
+// # Files
+//
+// What package desired says in files is compared with what is there ([Registry.Plan]), applied whole ([Registry.Apply])
+// and written back ([Registry.Export]).
+//
+//	desired.Set ──Plan──▶ a plan with a digest ──Apply, while it is still the plan──▶ the registry is as the set says
+//	     ▲                                                                                      │
+//	     └──────────────────────────────────────Export──────────────────────────────────────────┘
+//
 // # Locks
 //
 // Servers row, then the rows below it, then the audit event, then registry_head: always in this order.
