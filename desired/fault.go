@@ -30,11 +30,11 @@ type Fault struct {
 // MaxFaults is how many faults are told at once.
 const MaxFaults = 20
 
-// Faults are all that is wrong, by file and line. It is the error of Read.
-type Faults []Fault
+// ReadError is all that is wrong, by file and line. It is the error of Read.
+type ReadError []Fault
 
 // Error has a line for each fault, up to MaxFaults.
-func (f Faults) Error() string {
+func (f ReadError) Error() string {
 	lines := make([]string, 0, len(f))
 	for _, fault := range f[:min(len(f), MaxFaults)] {
 		lines = append(lines, fault.Place.String()+": "+fault.Message)
@@ -46,7 +46,7 @@ func (f Faults) Error() string {
 }
 
 // Sort puts them in the order of files and lines.
-func (f Faults) Sort() {
+func (f ReadError) Sort() {
 	slices.SortStableFunc(f, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Place.File, b.Place.File), cmp.Compare(a.Place.Line, b.Place.Line),
 			cmp.Compare(a.Place.Column, b.Place.Column))

@@ -14,7 +14,7 @@ import (
 // reader walks the nodes of one file and fills values. It goes on after a fault, so that all are found.
 type reader struct {
 	file   string
-	faults Faults
+	faults []Fault
 	places Places // of what is being read, by the path inside of its object
 	path   string
 }

@@ -3,6 +3,7 @@ package desired
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,10 +51,8 @@ func ParseRate(text string) (Rate, error) {
 
 func secondsIn(per string) (int, bool) {
 	for _, u := range units {
-		for _, name := range u.names {
-			if per == name {
-				return u.seconds, true
-			}
+		if slices.Contains(u.names, per) {
+			return u.seconds, true
 		}
 	}
 	digits, isSeconds := strings.CutSuffix(per, "s")

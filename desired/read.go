@@ -12,16 +12,16 @@ type File struct {
 	Data []byte
 }
 
-// Read reads files into one set, in their order. If anything is wrong in any of them, the error is Faults and the set
+// Read reads files into one set, in their order. If anything is wrong in any of them, the error is ReadError and the set
 // is empty. The places are for telling where something is that only the registry can find wrong.
 func Read(files ...File) (Set, Places, error) {
 	var set Set
-	var faults Faults
+	var faults ReadError
 	total := 0
 	places := Places{}
 	for _, file := range files {
 		if total += len(file.Data); total > maxTotalBytes {
-			return Set{}, nil, Faults{{Place{File: file.Name}, fmt.Sprintf("the files are larger than %d MiB together", maxTotalBytes>>20)}}
+			return Set{}, nil, ReadError{{Place{File: file.Name}, fmt.Sprintf("the files are larger than %d MiB together", maxTotalBytes>>20)}}
 		}
 		faults = append(faults, readFile(file, &set, places)...)
 	}
@@ -43,10 +43,10 @@ type collector struct {
 	all Places
 }
 
-func readFile(file File, set *Set, all Places) Faults {
+func readFile(file File, set *Set, all Places) []Fault {
 	node, fault := parse(file)
 	if fault != nil {
-		return Faults{*fault}
+		return []Fault{*fault}
 	}
 	if node == nil {
 		return nil

@@ -21,7 +21,7 @@ func faultsOf(t *testing.T, files ...string) string {
 	if err == nil {
 		return ""
 	}
-	var faults Faults
+	var faults ReadError
 	if !errors.As(err, &faults) || places != nil || !cmp.Equal(set, Set{}) {
 		t.Errorf("the error is %T, with %+v", err, set)
 	}
@@ -143,8 +143,19 @@ func TestShortKeysTellToolsApart(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	seen := map[string]string{}
 	for _, of := range [][2]string{
-		{"com.acme/x-db", "t"}, {"com.acme-x/db", "t"}, {"com.acme/db", "x.y"}, {"com.acme/db.x", "y"}, {"com.acme/db", "a b"}, {"com.acme/db", "a-b"},
-		{"com.acme/db", "a/b"}, {"com.acme/db", long}, {"com.acme/db", long + "y"}, {"com.acme/db", "日本"}, {"com.acme/db", "日"}, {"-/-", "*"}, {"a/b", "*"},
+		{"com.acme/x-db", "t"},
+		{"com.acme-x/db", "t"},
+		{"com.acme/db", "x.y"},
+		{"com.acme/db.x", "y"},
+		{"com.acme/db", "a b"},
+		{"com.acme/db", "a-b"},
+		{"com.acme/db", "a/b"},
+		{"com.acme/db", long},
+		{"com.acme/db", long + "y"},
+		{"com.acme/db", "日本"},
+		{"com.acme/db", "日"},
+		{"-/-", "*"},
+		{"a/b", "*"},
 	} {
 		key := shortKey(of[0], of[1], "allow")
 		if other, taken := seen[key]; taken || !keyForm.MatchString(key) {

@@ -49,7 +49,7 @@ func parse(file File) (node ast.Node, fault *Fault) {
 }
 
 func syntaxFault(at Place, err error) *Fault {
-	if wrong := (yaml.Error)(nil); errors.As(err, &wrong) {
+	if wrong := yaml.Error(nil); errors.As(err, &wrong) {
 		return &Fault{placeOf(at.File, wrong.GetToken()), "this is no YAML: " + Visible(wrong.GetMessage())}
 	}
 	return &Fault{at, "this cannot be read as YAML"}
@@ -60,7 +60,7 @@ func refuse(file string, tokens token.Tokens) *Fault {
 	depth := 0
 	for _, t := range tokens {
 		message := ""
-		switch t.Type {
+		switch t.Type { //nolint:exhaustive // every other token is text or structure
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
 			message = "anchors, aliases and merge keys are not read; say it in full"
 		case token.TagType:

@@ -149,11 +149,9 @@ func (s presentServer) consequence(want desired.Server, moves bool) string {
 	if !strings.EqualFold(want.Team, s.is.Team) {
 		all = append(all, "the new team owns it, and is asked for approvals")
 	}
-	switch to := State(want.State); {
-	case to == s.State:
-	case to == Suspended:
+	if to := State(want.State); to != s.State && to == Suspended {
 		all = append(all, "every call to it is refused")
-	case to == Active:
+	} else if to != s.State && to == Active {
 		all = append(all, "what is pinned of it can be called again")
 	}
 	return strings.Join(all, "; ")

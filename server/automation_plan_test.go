@@ -22,7 +22,7 @@ const wanted = `{
 		 "approval": {"quorum": 2, "teams": ["data"], "pending": "2h"}}]
 }`
 
-func planBody(set string, more string) string { return `{"set":` + set + more + `}` }
+func planBody(set, more string) string { return `{"set":` + set + more + `}` }
 
 func (c *caller) plan(set string) registry.Plan {
 	c.w.t.Helper()

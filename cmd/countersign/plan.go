@@ -132,7 +132,7 @@ func (w wanted) explain(err error) error {
 	if !errors.As(err, &refused) || len(refused.fields) == 0 {
 		return err
 	}
-	var faults desired.Faults
+	var faults desired.ReadError
 	for path, message := range refused.fields {
 		place, known := w.places.Of(path)
 		if !known {
