@@ -56,6 +56,14 @@ var rows = []row{
 		floor: "BenchmarkDriftDecode", ours: "BenchmarkDrift", metric: "ns/op", target: "≤ 1.5× encoding/json there and back",
 		met: func(floor, ours measured) bool { return ours["ns/op"] <= 1.5*floor["ns/op"] },
 	},
+	{
+		what: "console pages, server side, p95 (1,000 servers, 20,000 tools)", pkg: "./server", ours: "BenchmarkPages", metric: "p95-ms",
+		target: "≤ 50 ms", met: func(_, ours measured) bool { return ours["p95-ms"] <= 50 },
+	},
+	{
+		what: "memory of a replica with that registry", pkg: "./server", ours: "BenchmarkPages", metric: "MiB",
+		target: "≤ 256 MiB", met: func(_, ours measured) bool { return ours["MiB"] <= 256 },
+	},
 }
 
 func main() {
