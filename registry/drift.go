@@ -83,6 +83,17 @@ func (r *Registry) Drifts(ctx context.Context, who identity.Principal, f DriftFi
 	return page, r.attachDrifted(ctx, page.Items)
 }
 
+// LastLook gives when a gateway last looked at any server; nil before the first look. It needs identity.ReadRegistry.
+func (r *Registry) LastLook(ctx context.Context, who identity.Principal) (at *time.Time, err error) {
+	if err := mayRead(who); err != nil {
+		return nil, err
+	}
+	if err := r.pool.QueryRow(ctx, `select max(observed_at) from tools`).Scan(&at); err != nil {
+		return nil, fmt.Errorf("reading the last look: %w", err)
+	}
+	return at, nil
+}
+
 func (r *Registry) attachDrifted(ctx context.Context, items []Drifted) error {
 	tools := make([]Tool, len(items))
 	for i := range items {

@@ -57,23 +57,22 @@ func (s *Server) driftChoices(ctx context.Context, who identity.Principal, filte
 	}
 	view.Teams = append([]web.Option{{Label: "Every team"}}, teamOptions(teams, filter.TeamID)...)
 	view.Servers = []web.Option{{Label: "Every server"}}
-	for page := (registry.ServerFilter{Limit: 200, Held: len(view.Lines) > 0}); ; {
-		servers, err := s.registry.Servers(ctx, who, page)
+	changed, err := s.registry.Servers(ctx, who, registry.ServerFilter{Limit: 200, Held: true})
+	if err != nil {
+		return err
+	}
+	for _, server := range changed.Items {
+		view.Servers = append(view.Servers, web.Option{Value: server.ID, Label: server.Name, Selected: server.ID == filter.ServerID})
+	}
+	if named := func(o web.Option) bool { return o.Selected }; filter.ServerID != "" && !slices.ContainsFunc(view.Servers, named) {
+		server, err := s.registry.Server(ctx, who, filter.ServerID)
 		if err != nil {
 			return err
 		}
-		for _, server := range servers.Items {
-			if server.Held > 0 || server.ID == filter.ServerID {
-				view.Servers = append(view.Servers, web.Option{Value: server.ID, Label: server.Name, Selected: server.ID == filter.ServerID})
-			}
-			if looked := server.CheckedAt; looked != nil && (view.LookedAt == nil || looked.After(*view.LookedAt)) {
-				view.LookedAt = looked
-			}
-		}
-		if page.After = servers.Next; page.After == "" {
-			return nil
-		}
+		view.Servers = append(view.Servers, web.Option{Value: server.ID, Label: server.Name, Selected: true})
 	}
+	view.LookedAt, err = s.registry.LastLook(ctx, who)
+	return err
 }
 
 func driftLine(d registry.Drifted) web.DriftLine {

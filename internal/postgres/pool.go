@@ -45,6 +45,7 @@ var sessionDefaults = map[string]string{
 	"statement_timeout":                   "30s",
 	"lock_timeout":                        "10s",
 	"idle_in_transaction_session_timeout": "60s",
+	"jit":                                 "off", // our statements are short: compiling them costs more than running them
 }
 
 // Open connects a pool to dsn and waits a few seconds for a database that is
