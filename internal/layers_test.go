@@ -80,7 +80,7 @@ var knows = map[string][]string{
 	"desired":              {module + "/policy", goyaml},
 	"internal/devidp":      {jose},
 	"internal/orders":      {mcp},
-	"web":                  {templ, module + "/identity"},
+	"web":                  {templ, module + "/identity", "github.com/sergi/go-diff/diffmatchpatch"},
 }
 
 // confined lists the only packages whose own code (their tests aside) may import a module.
