@@ -25,7 +25,6 @@ type Version struct {
 	ToolKind policy.Kind
 	Pinned   bool // it is what may be called
 	Served   bool // it is what was served last
-	Tokens   int  // what it costs a model to read, estimated; 0: not counted
 }
 
 type versionRow struct {

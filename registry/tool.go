@@ -59,6 +59,7 @@ type Definition struct {
 	DecidedBy     string
 	DecidedByName string
 	Reason        string
+	Tokens        int // what it costs a model to read, estimated; 0: not counted yet
 }
 
 // Blocked reports whether a finding keeps the definition from being pinned.
@@ -185,7 +186,7 @@ func (d definitionRow) definition() Definition {
 
 const definitionColumns = `
 	d.id, d.tool_id, d.number, d.digest, d.raw, d.proposed_risk, d.findings, d.state, d.first_seen_at,
-	d.decided_at, d.decided_by, coalesce(p.name, d.decided_by) as decided_by_name, d.reason`
+	d.decided_at, d.decided_by, coalesce(p.name, d.decided_by) as decided_by_name, d.reason, coalesce(d.tokens, 0) as tokens`
 
 // attach fills in what is pinned and what is served.
 func (r *Registry) attach(ctx context.Context, tools []Tool) error {

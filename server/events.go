@@ -111,11 +111,11 @@ func (s *Server) watch(topic string) (watched, error) {
 			if err != nil {
 				return "", err
 			}
-			mark := ""
+			var marks []string
 			for _, e := range effects.Gateways {
-				mark += fmt.Sprintf("%s-%s-%d ", e.Gateway.ID, e.State, e.Carries)
+				marks = append(marks, fmt.Sprintf("%s-%s-%d", e.Gateway.ID, e.State, e.Carries))
 			}
-			return strings.TrimSpace(mark), nil
+			return strings.Join(marks, " "), nil
 		}}, nil
 	}
 	return watched{}, problem.New(problem.NotFound, "no_such_topic", "There is no such stream.")

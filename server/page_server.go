@@ -32,7 +32,7 @@ func serverHead(who identity.Principal, server registry.Server, tab string) web.
 
 // serverTitle is a page about one server, named as that is.
 func (s *Server) serverTitle(c echo.Context, who identity.Principal, head web.Server) web.Page {
-	return s.page(c, who, head.ServerLine.Title, "/servers")
+	return s.page(c, who, head.Title, "/servers")
 }
 
 func (s *Server) serverPage(c echo.Context, who identity.Principal) error {
@@ -110,7 +110,7 @@ func toolLine(t registry.Tool) web.ToolLine {
 		shown = t.Served
 	}
 	if shown != nil {
-		line.Description, line.Number = shown.Text().Description, shown.Number
+		line.Description, line.Number, line.Tokens = shown.Text().Description, shown.Number, shown.Tokens
 	}
 	return line
 }
@@ -149,7 +149,7 @@ func (s *Server) serverVersionsPage(c echo.Context, who identity.Principal) erro
 	view := web.ServerVersions{Server: serverHead(who, server, "versions"), Query: filter.Query}
 	for _, v := range history.Items {
 		line := versionLine(v.Definition)
-		line.Tool, line.Kind, line.Pinned, line.Served, line.Tokens = v.ToolName, string(v.ToolKind), v.Pinned, v.Served, v.Tokens
+		line.Tool, line.Kind, line.Pinned, line.Served = v.ToolName, string(v.ToolKind), v.Pinned, v.Served
 		view.Versions = append(view.Versions, line)
 	}
 	for _, d := range looks {
@@ -162,7 +162,7 @@ func (s *Server) serverVersionsPage(c echo.Context, who identity.Principal) erro
 func versionLine(d registry.Definition) web.VersionLine {
 	line := web.VersionLine{
 		ID: d.ID, ToolID: d.ToolID, Digest: d.Digest.String(), State: string(d.State), Number: d.Number, FirstSeenAt: d.FirstSeenAt,
-		DecidedAt: d.DecidedAt, DecidedBy: d.DecidedByName, Reason: d.Reason,
+		DecidedAt: d.DecidedAt, DecidedBy: d.DecidedByName, Reason: d.Reason, Tokens: d.Tokens,
 	}
 	for _, f := range d.Findings {
 		line.Findings = append(line.Findings, web.Finding{Message: f.Message, Where: f.Where, Blocks: f.Blocks})

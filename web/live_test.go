@@ -156,6 +156,44 @@ func TestTheDiscoveryIsLive(t *testing.T) {
 	}
 }
 
+// A suspension is watched as it reaches each gateway; once all have it, the page asks no more.
+func TestASuspensionIsLive(t *testing.T) {
+	t.Parallel()
+	p := page("Servers", "/servers")
+	p.Focus = true
+	v := serverTools()
+	v.State, v.Review, v.Effects = "suspended", nil, effectsOf("SYNCED", "PENDING")
+	s := staged(t, ServerPage(p, v))
+	b := watching(t, s)
+	b.See("In force on 1 of 2 gateways")
+	v.Effects = effectsOf("SYNCED", "SYNCED")
+	s.change(ServerPage(p, v), "gateways-srv1")
+	b.See("In force on 2 gateways")
+	select {
+	case <-s.ended:
+	case <-time.After(30 * time.Second):
+		t.Error("the stream stays open")
+	}
+}
+
+// A drift is decided with the keyboard alone: what is focused is what the eye comes to next, and the definition that
+// was on the screen goes with the decision.
+func TestDecidingDriftByKeyboard(t *testing.T) {
+	t.Parallel()
+	s := staged(t, DriftReviewPage(page("Drift", "/drift"), driftReview()))
+	b := watching(t, s)
+	order := browsertest.Eval[[]string](b, `[...document.querySelectorAll("form[action$='/decision'] :is(select, textarea, button)")].filter(e => e.tabIndex >= 0).map(e => e.value && e.name === "decision" ? e.value : e.name)`)
+	if diff := cmp.Diff([]string{"risk", "reason", "hold", "block", "accept"}, order); diff != "" {
+		t.Errorf("the way of the tab key (-want +got):\n%s", diff)
+	}
+	b.Fill("#reason", "Agreed with the publisher")
+	b.Press(`button[value="hold"]`)
+	want := url.Values{"csrf": {"csrf-of-priya"}, "definition": {driftReview().Served.ID}, "risk": {"destructive"}, "reason": {"Agreed with the publisher"}, "decision": {"hold"}}
+	if diff := cmp.Diff(want, <-s.posted); diff != "" {
+		t.Errorf("posted (-want +got):\n%s", diff)
+	}
+}
+
 func TestKeysMoveAndNeverDecide(t *testing.T) {
 	t.Parallel()
 	s := staged(t, ApprovalsPage(page("Approvals", "/approvals"), queue()))
@@ -211,6 +249,19 @@ func TestWithoutScripts(t *testing.T) {
 	posted := <-s.posted
 	if diff := cmp.Diff([]string{"def1", "def2", "def6"}, posted["pin"]); diff != "" || posted.Get("risk-def2") != "destructive" {
 		t.Errorf("pinned (-want +got):\n%s", diff)
+	}
+	s.show(plainly(DriftReviewPage(page("Drift", "/drift"), driftReview())))
+	b.Go(s.url)
+	b.Fill("#reason", "Agreed")
+	b.Press(`button[value="accept"]`)
+	if posted := <-s.posted; posted.Get("definition") != driftReview().Served.ID || posted.Get("decision") != "accept" {
+		t.Errorf("posted %v", posted)
+	}
+	s.show(plainly(ServerSettingsPage(page("Servers", "/servers"), serverSettings())))
+	b.Go(s.url)
+	b.Press("#move")
+	if posted := <-s.posted; posted.Get("version") != "7" || posted.Get("transport") != "streamable_http" {
+		t.Errorf("posted %v", posted)
 	}
 	if browsertest.Eval[bool](b, `!!window.htmx`) {
 		t.Error("scripts ran after all")

@@ -105,8 +105,16 @@ func typeWords(schema member) string {
 		parts = append(parts, "one of "+enumWords(enum))
 	}
 	for _, bound := range []struct{ name, words string }{
-		{"format", ""}, {"pattern", "matching "}, {"minimum", "at least "}, {"maximum", "at most "}, {"exclusiveMinimum", "more than "},
-		{"exclusiveMaximum", "less than "}, {"minLength", "length from "}, {"maxLength", "length up to "}, {"maxItems", "items up to "}, {"const", "always "},
+		{"format", ""},
+		{"pattern", "matching "},
+		{"const", "always "},
+		{"minimum", "at least "},
+		{"maximum", "at most "},
+		{"exclusiveMinimum", "more than "},
+		{"exclusiveMaximum", "less than "},
+		{"minLength", "length from "},
+		{"maxLength", "length up to "},
+		{"maxItems", "items up to "},
 	} {
 		if v := schema.get(bound.name).value; v != nil {
 			parts = append(parts, bound.words+fmt.Sprint(v))

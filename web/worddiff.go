@@ -57,7 +57,7 @@ func compareMiddle(old, now []string) (left, right []piece) {
 		for i, word := range words {
 			r, known := runeOf[word]
 			if !known {
-				r = firstCode + rune(len(wordOf))
+				r = firstCode + rune(len(wordOf)) //nolint:gosec // twice wordsToCompare at most
 				runeOf[word] = r
 				wordOf = append(wordOf, word)
 			}

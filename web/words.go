@@ -135,7 +135,7 @@ func durationWords(d time.Duration) string {
 func whereWords(pointer string) string {
 	var parts []string
 	dropped := false
-	for _, part := range strings.Split(strings.TrimPrefix(pointer, "/"), "/") {
+	for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
 		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
 		if dropped = part == "properties" && !dropped && len(parts) > 0; dropped {
 			continue // what follows is the name of one
