@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,9 +46,11 @@ type Client struct {
 	Roles     []identity.Role
 	TeamID    string
 	TeamName  string
-	CreatedBy string
-	CreatedAt time.Time
-	RevokedAt *time.Time
+
+	CreatedBy     string
+	CreatedByName string
+	CreatedAt     time.Time
+	RevokedAt     *time.Time
 }
 
 // CreateClient makes an API client. It needs identity.EnrolGateway: an admin in a session. An automation client
@@ -143,20 +144,7 @@ func (a *Authority) RevokeClient(ctx context.Context, who identity.Principal, id
 // RevokeClientTx is RevokeClient in the caller's transaction. After its commit wake the topic
 // "clients".
 func (a *Authority) RevokeClientTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id string) error {
-	if err := who.Can(identity.EnrolGateway, ""); err != nil {
-		return err
-	}
-	var name string
-	err := tx.QueryRow(ctx, `
-		update api_clients set revoked_at = clock_timestamp() where id = @id and revoked_at is null returning name`,
-		pgx.StrictNamedArgs{"id": id}).Scan(&name)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return problem.New(problem.NotFound, "no_such_client", "There is no such client, or it was revoked before.")
-	}
-	if err != nil {
-		return fmt.Errorf("revoking client %q: %w", id, err)
-	}
-	return audit.Append(ctx, tx, audit.Event{Kind: "client.revoked", Who: who, TargetKind: "client", TargetID: id, TargetName: name})
+	return revokeTx(ctx, tx, who, id, "", nil)
 }
 
 // Clients lists all API clients, newest first. It needs identity.ReadGateways.
@@ -166,9 +154,10 @@ func (a *Authority) Clients(ctx context.Context, who identity.Principal) ([]Clie
 	}
 	rows, _ := a.pool.Query(ctx, `
 		select c.id, c.name, c.kind, c.roles, coalesce(c.team_id, '') as team_id, coalesce(m.name, '') as team_name,
-		       c.created_by, c.created_at, c.revoked_at
+		       c.created_by, coalesce(p.name, c.created_by) as created_by_name, c.created_at, c.revoked_at
 		from api_clients c
 		left join teams m on m.id = c.team_id
+		left join people p on p.id = c.created_by
 		order by c.created_at desc, c.id`)
 	clients, err := pgx.CollectRows(rows, pgx.RowToStructByName[Client])
 	if err != nil {
