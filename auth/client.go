@@ -40,12 +40,12 @@ type Issued struct {
 
 // Client is an API client, without its secret.
 type Client struct {
-	ID        string
-	Name      string
-	Kind      ClientKind
-	Roles     []identity.Role
-	TeamID    string
-	TeamName  string
+	ID       string
+	Name     string
+	Kind     ClientKind
+	Roles    []identity.Role
+	TeamID   string
+	TeamName string
 
 	CreatedBy     string
 	CreatedByName string

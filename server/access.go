@@ -19,12 +19,16 @@ import (
 type access struct {
 	public bool            // nobody is asked, and no credential is read
 	bearer bool            // /v1: an access token; cookies are not read
+	upload bool            // its form may carry a file, and be as large as one
 	action identity.Action // a signed-in person (or the bearer) must be allowed this
 }
 
 var public = access{public: true}
 
 func person(a identity.Action) access { return access{action: a} }
+
+// upload is a person whose form may carry a file.
+func upload(a identity.Action) access { return access{action: a, upload: true} }
 
 // gateway is the credential of a gateway; an automation client may not enforce.
 var gateway = access{bearer: true, action: identity.Enforce}

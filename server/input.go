@@ -22,7 +22,11 @@ const formLimit = 1 << 20
 func readInput(c echo.Context, a access) error {
 	r := c.Request()
 	if isUnsafe(r.Method) && !a.bearer {
-		if err := readForm(c); err != nil {
+		read := readForm
+		if a.upload {
+			read = readUpload
+		}
+		if err := read(c); err != nil {
 			return err
 		}
 	}
@@ -46,15 +50,19 @@ func readForm(c echo.Context) error {
 		}
 	}
 	r.Body = http.MaxBytesReader(c.Response().Writer, r.Body, formLimit)
-	err := r.ParseForm()
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return problem.New(problem.TooLarge, "too_large", "The form is larger than %d bytes. Nothing was changed.", formLimit)
-	}
-	if err != nil {
-		return problem.New(problem.Invalid, "invalid_form", "The form cannot be read. Nothing was changed.").Because(err)
+	if err := r.ParseForm(); err != nil {
+		return formUnread(err)
 	}
 	r.Form = r.PostForm
 	return nil
+}
+
+// formUnread says why a form could not be read.
+func formUnread(err error) *problem.Error {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return problem.New(problem.TooLarge, "too_large", "The form is larger than %d bytes. Nothing was changed.", tooLarge.Limit)
+	}
+	return problem.New(problem.Invalid, "invalid_form", "The form cannot be read. Nothing was changed.").Because(err)
 }
 
 func valuesUnreadable(values url.Values) bool {

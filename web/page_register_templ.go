@@ -144,7 +144,7 @@ func NewServerPage(p Page, v NewServer) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "<div class=\"page-head\"><div><p class=\"crumbs\"><a href=\"/servers\">Servers</a> / Register</p><h1>Register a server</h1><p class=\"sub\">A gateway looks at it from where the network and the credentials are. Nothing is callable until you pin it and somebody is granted it.</p></div></div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "<div class=\"page-head\"><div><p class=\"crumbs\"><a href=\"/servers\">Servers</a> / Register</p><h1>Register a server</h1><p class=\"sub\">A gateway looks at it from where the network and the credentials are. Nothing is callable until you pin it and somebody is granted it.</p></div><a class=\"btn\" href=\"/servers/import\">Import several</a></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -34,6 +34,16 @@
   };
   if (document.getElementById("queue")) { tick(); setInterval(tick, 1000); }
 
+  // How many are ticked, in the words of the button that takes them
+  for (const words of all("[data-ticked]")) {
+    const say = () => {
+      const n = all(`[name="${words.dataset.ticked}"]:checked`).length;
+      words.textContent = n === 1 ? "1 server" : `${n} servers`;
+    };
+    document.addEventListener("change", say);
+    say();
+  }
+
   // Live regions: say whether they are, and never let an answer that lacks the region empty it.
   const live = (is) => { for (const sign of all("[data-live]")) sign.hidden = !is; };
   document.addEventListener("htmx:sse:after:connection", () => live(true));
