@@ -43,7 +43,8 @@ create index tools_without_skeleton on tools (id) where skeleton = '';
 create index definitions_not_counted on definitions (id) where tokens is null;
 create index tools_held on tools (held_at) where held_at is not null;
 update tools set severity = 'high' where held_at is not null;  -- nobody has graded it
-update registry_head set generation = generation + 1;          -- what is gone is not callable from now on
+update registry_head set generation = generation + 1           -- what is gone is not callable from now on
+  where exists (select from tools where pinned_id is not null and observed_digest is null and held_at is null);
 
 -- A look at everything a server offers is noted once, and not on each of its thousands of tools.
 alter table endpoints add column looked_at timestamptz;
