@@ -2,6 +2,7 @@ package web
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func flashed(p Page, words string) Page { p.Flash = words; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), evidenceStories(), doorStories(), sprawlStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), evidenceStories(), doorStories(), sprawlStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -79,7 +80,7 @@ func hostileStories() []story {
 	audit, policy := spoiled(auditLog()), spoiled(policyDocument())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
 	policy.Document = []byte(hostile("document"))
-	return append(hostileImports(p), []story{
+	return append(slices.Concat(hostileImports(p), hostileClients(p)), []story{
 		{"sprawl", SprawlPage(p, spoiled(sprawl()))},
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},
