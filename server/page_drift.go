@@ -66,10 +66,12 @@ func (s *Server) driftChoices(ctx context.Context, who identity.Principal, filte
 	}
 	if named := func(o web.Option) bool { return o.Selected }; filter.ServerID != "" && !slices.ContainsFunc(view.Servers, named) {
 		server, err := s.registry.Server(ctx, who, filter.ServerID)
-		if err != nil {
+		switch {
+		case err == nil:
+			view.Servers = append(view.Servers, web.Option{Value: server.ID, Label: server.Name, Selected: true})
+		case !problem.Is(err, problem.NotFound): // of a server that is none, nothing is held
 			return err
 		}
-		view.Servers = append(view.Servers, web.Option{Value: server.ID, Label: server.Name, Selected: true})
 	}
 	view.LookedAt, err = s.registry.LastLook(ctx, who)
 	return err
