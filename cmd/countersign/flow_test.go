@@ -170,11 +170,16 @@ func (in *installed) governed(t *testing.T, ada *desk) {
 func (d *desk) walk(t *testing.T) {
 	t.Helper()
 	addresses := []string{
-		"/", "/approvals", "/approvals?state=decided", "/servers", "/servers/new", "/teams", "/grants", "/grants/new",
-		"/guardrails", "/gateways", "/gateways/new", "/policy", "/audit", "/me", "/nowhere",
+		"/", "/approvals", "/approvals?state=decided", "/drift", "/servers", "/servers/new", "/servers/import", "/teams", "/sprawl",
+		"/grants", "/grants/new", "/guardrails", "/guardrails/new", "/clients", "/gateways", "/gateways/new", "/policy", "/audit", "/me", "/nowhere",
+	}
+	d.open("/servers")
+	server := browsertest.Eval[string](d.Browser, `document.querySelector('main a[href^="/servers/srv_"]').getAttribute('href')`)
+	for _, tab := range []string{"", "/versions", "/access", "/traffic", "/settings"} {
+		addresses = append(addresses, server+tab)
 	}
 	for _, list := range []struct{ page, link string }{
-		{"/servers", `main a[href^="/servers/srv_"]`},
+		{server, `main a[href*="/tools/tol_"]`},
 		{"/gateways", `main a[href^="/gateways/gtw_"]`},
 		{"/approvals?state=decided", "#queue ol a"},
 		{"/audit", `main a[href^="/audit/"]`},
