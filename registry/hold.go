@@ -80,12 +80,16 @@ func gradeTx(ctx context.Context, tx pgx.Tx, c changes) (map[string]Severity, er
 	return severities, nil
 }
 
-// grade says how grave a difference is. What could not even be pinned is the gravest.
+// grade says how grave a difference is. What could not even be pinned is the gravest. A guess from the wording that
+// the definition wants something its owner would not makes it high, and never decides.
 func grade(kind policy.Kind, pinned, served []byte, findings []Finding) Severity {
 	if blocked(findings) {
 		return SeverityCritical
 	}
 	_, severity := Differences(kind, pinned, served)
+	if slices.ContainsFunc(findings, func(f Finding) bool { return f.Heuristic }) {
+		return graver(severity, SeverityHigh)
+	}
 	return severity
 }
 
