@@ -6,8 +6,10 @@ func sprawl() Sprawl {
 	return Sprawl{
 		Since: before(64 * 24 * time.Hour), CSV: "/sprawl.csv", Next: "/sprawl?after=812.tol_9",
 		Facts: []Fact{
-			{"Servers", "42", "1 whose team has nobody"}, {"Tools", "618", "9 on several servers"},
-			{"Never called", "211", "64 unused for 90 days"}, {"Tokens of all lists", "≈ 184.3k", "estimated, o200k"},
+			{"Servers", "42", "1 whose team has nobody"},
+			{"Tools", "618", "9 on several servers"},
+			{"Never called", "211", "64 unused for 90 days"},
+			{"Tokens of all lists", "≈ 184.3k", "estimated, o200k"},
 		},
 		Servers: []SprawlServer{
 			{ID: "srv1", Name: "com.stripe/payments", Team: "Payments", Owned: true, Pinned: 14, Tokens: 12840, NeverCalled: 2, Unused: 3, LastCall: before(3 * time.Minute), Of: 12840},
