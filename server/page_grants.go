@@ -104,26 +104,41 @@ func (s *Server) showNewGrant(c echo.Context, who identity.Principal, status int
 		Name: form.Get("name"), Users: form.Get("users"), Groups: form.Get("groups"), Agents: form.Get("agents"), Models: form.Get("models"),
 		Servers: form.Get("servers"), Names: form.Get("names"), Until: form.Get("until"), Reason: form.Get("reason"),
 		Everyone: form.Get("everyone") != "", AllowDeclared: form.Get("allow_declared") != "", Errors: errs,
-		Risks: ticked(form["risks"], web.Option{Value: "read_only", Label: "Read-only"}, web.Option{Value: "write", Label: "Write"}, web.Option{Value: "destructive", Label: "Destructive"}),
-		Kinds: ticked(form["kinds"], web.Option{Value: "tool", Label: "Tools"}, web.Option{Value: "prompt", Label: "Prompts"}, web.Option{Value: "resource", Label: "Resources"}),
+		Risks: riskTicks(form), Kinds: kindTicks(form),
 	}
 	if resource := resourceOf(form); len(resource.Servers) > 0 {
-		reached, err := s.registry.Preview(c.Request().Context(), who, resource)
-		switch {
-		case problem.Is(err, problem.Invalid):
-			if view.Errors == nil {
-				view.Errors, _, _ = formErrors(err, grantFields)
-			}
-		case err != nil:
+		reached, err := s.reach(c, who, resource)
+		if problem.Is(err, problem.Invalid) && view.Errors == nil {
+			view.Errors, _, _ = formErrors(err, grantFields)
+		} else if err != nil && !problem.Is(err, problem.Invalid) {
 			return err
-		default:
-			view.Previewed = true
 		}
-		for _, r := range reached {
-			view.Preview = append(view.Preview, web.Reached{Server: r.ServerName, Name: r.Name, Kind: string(r.Kind), Risk: string(r.Risk), Held: r.Held})
-		}
+		view.Preview, view.Previewed = reached, err == nil
 	}
 	return render(c, status, web.NewGrantPage(s.page(c, who, "New grant", "/grants"), view))
+}
+
+// reach says which pinned tools a resource reaches today.
+func (s *Server) reach(c echo.Context, who identity.Principal, resource policy.Resource) ([]web.Reached, error) {
+	tools, err := s.registry.Preview(c.Request().Context(), who, resource)
+	if err != nil {
+		return nil, err
+	}
+	reached := make([]web.Reached, 0, len(tools))
+	for _, t := range tools {
+		reached = append(reached, web.Reached{Server: t.ServerName, Name: t.Name, Kind: string(t.Kind), Risk: string(t.Risk), Held: t.Held})
+	}
+	return reached, nil
+}
+
+func riskTicks(form url.Values) []web.Option {
+	return ticked(form["risks"], web.Option{Value: "read_only", Label: "Read-only"}, web.Option{Value: "write", Label: "Write"},
+		web.Option{Value: "destructive", Label: "Destructive"})
+}
+
+func kindTicks(form url.Values) []web.Option {
+	return ticked(form["kinds"], web.Option{Value: "tool", Label: "Tools"}, web.Option{Value: "prompt", Label: "Prompts"},
+		web.Option{Value: "resource", Label: "Resources"})
 }
 
 func ticked(values []string, options ...web.Option) []web.Option {
@@ -140,29 +155,6 @@ func (s *Server) endGrant(c echo.Context, who identity.Principal) error {
 		return err
 	}
 	return s.done(c, "/grants", "“"+grant.Name+"” is ended. Gateways stop allowing it in a moment.")
-}
-
-func (s *Server) guardrailsPage(c echo.Context, who identity.Principal) error {
-	list, err := s.registry.Guardrails(c.Request().Context(), who, false)
-	if err != nil {
-		return err
-	}
-	teams, err := s.registry.Teams(c.Request().Context(), who)
-	if err != nil {
-		return err
-	}
-	var view web.Guardrails
-	for _, g := range list {
-		view.Guardrails = append(view.Guardrails, guardrailLine(g, teams))
-	}
-	return render(c, http.StatusOK, web.GuardrailsPage(s.page(c, who, "Guardrails", "/guardrails"), view))
-}
-
-func guardrailLine(g registry.Guardrail, teams []registry.Team) web.GuardrailLine {
-	return web.GuardrailLine{
-		ID: g.ID, Name: g.Name, Who: subjectWords(g.Subject), What: resourceWords(g.Resource), Effect: effectWords(g.Effect, teams),
-		Reason: g.Reason, By: g.CreatedByName, CreatedAt: g.CreatedAt,
-	}
 }
 
 // subjectWords says a subject in a sentence: AND between kinds, OR within one.
@@ -213,33 +205,4 @@ func resourceWords(r policy.Resource) string {
 		where += " labelled " + strings.Join(r.Labels, " or ")
 	}
 	return what + " on " + where
-}
-
-func effectWords(e policy.Effect, teams []registry.Team) string {
-	switch {
-	case e.Deny:
-		return "Denied"
-	case e.MFA:
-		return "A sign-in with a second factor"
-	case e.RateLimit != nil:
-		return "At most " + e.RateLimit.Words() + " each"
-	case e.Approval == nil:
-		return "No effect"
-	}
-	var from []string
-	if e.Approval.OwningTeam {
-		from = append(from, "the owning team")
-	}
-	for _, id := range e.Approval.Teams {
-		for _, team := range teams {
-			if team.ID == id {
-				from = append(from, team.Name)
-			}
-		}
-	}
-	count := "one person"
-	if e.Approval.Quorum > 1 {
-		count = strconv.Itoa(e.Approval.Quorum) + " people"
-	}
-	return "Approval by " + count + " of " + strings.Join(from, " or ") + ", never the caller,"
 }

@@ -91,7 +91,6 @@ func (s *Server) consoleRoutes() []route {
 		{get, "/grants/new", person(identity.ChangeGrant), s.newGrantPage},
 		{post, "/grants", person(identity.ChangeGrant), s.createGrant},
 		{post, "/grants/:id/end", person(identity.ChangeGrant), s.endGrant},
-		{get, "/guardrails", person(identity.ReadPolicy), s.guardrailsPage},
 
 		{get, "/gateways", person(identity.ReadGateways), s.gatewaysPage},
 		{get, "/gateways/new", person(identity.EnrolGateway), s.newGatewayPage},

@@ -29,9 +29,9 @@ func grantForm() NewGrant {
 }
 
 func guardrails() Guardrails {
-	return Guardrails{[]GuardrailLine{
+	return Guardrails{May: true, Guardrails: []GuardrailLine{
 		{ID: "r1", Name: "Destructive calls need a person", Who: "everyone", What: "every tool that is destructive on any server", Effect: "Approval by one person of the owning team, never the caller,", Reason: "Made with the installation.", By: "Countersign", CreatedAt: noon.Add(-3000 * time.Hour)},
-		{ID: "r2", Name: "No exports by bots", Who: "through scraper-nightly", What: "export_* on com.acme/*", Effect: "Denied", Reason: "Its key was found in a public repository.", By: "Jonas Weber", CreatedAt: noon.Add(-30 * time.Minute)},
+		{ID: "r2", Name: "No exports by bots", Who: "through scraper-nightly", Except: "members of data-office", Version: 2, What: "export_* on com.acme/*", Effect: "Denied", Reason: "Its key was found in a public repository.", By: "Jonas Weber", CreatedAt: noon.Add(-30 * time.Minute)},
 	}}
 }
 

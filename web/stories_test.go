@@ -43,7 +43,7 @@ func flashed(p Page, words string) Page { p.Flash = words; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), evidenceStories(), doorStories(), sprawlStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), guardrailStories(), evidenceStories(), doorStories(), sprawlStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -80,7 +80,7 @@ func hostileStories() []story {
 	audit, policy := spoiled(auditLog()), spoiled(policyDocument())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
 	policy.Document = []byte(hostile("document"))
-	return append(slices.Concat(hostileImports(p), hostileClients(p)), []story{
+	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileGuardrails(p)), []story{
 		{"sprawl", SprawlPage(p, spoiled(sprawl()))},
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},

@@ -34,15 +34,6 @@ type Reached struct {
 	Held                     bool
 }
 
-// Guardrails is the list of guardrails.
-type Guardrails struct{ Guardrails []GuardrailLine }
-
-// GuardrailLine is one guardrail, in words.
-type GuardrailLine struct {
-	ID, Name, Who, What, Effect, Reason, By string
-	CreatedAt                               time.Time
-}
-
 // Gateways is the list of gateways and what they enforce.
 type Gateways struct {
 	Gateways []GatewayRow
