@@ -157,10 +157,12 @@ type Offer struct {
 	ResourceTemplates []json.RawMessage `json:"resource_templates"`
 }
 
-// Failure is the body of POST /v1/discoveries/{id}/failure.
+// Failure is the body of POST /v1/discoveries/{id}/failure. Retry says that the reason may pass by itself: the job is
+// then offered again after a while, three times in all.
 type Failure struct {
 	Error string `json:"error"`
 	Steps []Step `json:"steps"`
+	Retry bool   `json:"retry,omitempty"`
 }
 
 // Observation is the body of POST /v1/observations: what a gateway saw an endpoint serve.

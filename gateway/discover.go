@@ -80,7 +80,7 @@ func (g *Gateway) discover(ctx context.Context, job *client.Job) {
 		return
 	case err != nil:
 		log.Info("a discovery failed", slog.String("error", explain(err)), slog.Any("cause", err))
-		if err := g.client.Fail(ctx, job.ID, client.Failure{Error: explain(err), Steps: p.fail(explain(err))}); err != nil {
+		if err := g.client.Fail(ctx, job.ID, client.Failure{Error: explain(err), Steps: p.fail(explain(err)), Retry: passing(err)}); err != nil {
 			log.Warn("a failed discovery was not reported", slog.Any("error", err))
 		}
 		return

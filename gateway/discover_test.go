@@ -126,6 +126,7 @@ func TestDiscoveryFailures(t *testing.T) {
 		{"refused", closed, "refused", client.StepConnect},
 		{"no such name", "http://no-such-host.invalid/mcp", "cannot be resolved", client.StepResolve},
 		{"a web page", serve(answerWith(200, "text/html", "<html>")), "web page", client.StepInitialize},
+		{"a server with too much to do", serve(answerWith(503, "text/plain", "")), "HTTP status 503", client.StepInitialize},
 		{"a 404 page", serve(answerWith(404, "text/plain", "nothing here")), "HTTP status 404", client.StepInitialize},
 		{"a redirect", serve(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
@@ -152,6 +153,9 @@ func TestDiscoveryFailures(t *testing.T) {
 			f := s.discover(job(tt.url))
 			if !f.failed || !strings.Contains(f.failure.Error, tt.error) {
 				t.Fatalf("got %v %q, %d tools; want an error with %q", f.failed, f.failure.Error, len(f.offer.Tools), tt.error)
+			}
+			if again := tt.name == "refused" || tt.name == "a server with too much to do"; f.failure.Retry != again {
+				t.Errorf("it says that another attempt may succeed: %v", f.failure.Retry)
 			}
 			last := ""
 			if n := len(f.failure.Steps); n > 0 {

@@ -70,6 +70,27 @@ func explain(err error) string {
 	return "The server could not be read."
 }
 
+// passing reports whether the reason may be gone in a few seconds: a server that is being started, or has too much to do.
+// One that did not answer in time has taken long enough.
+func passing(err error) bool {
+	var dns *net.DNSError
+	for _, stays := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded, errForbiddenAddress} {
+		if errors.Is(err, stays) {
+			return false
+		}
+	}
+	if isTLS(err) {
+		return false
+	}
+	if errors.As(err, &dns) {
+		return dns.IsTemporary
+	}
+	if e := (*httpError)(nil); errors.As(err, &e) {
+		return e.status == http.StatusTooManyRequests || e.status >= http.StatusInternalServerError
+	}
+	return errors.As(err, new(*net.OpError))
+}
+
 func explainTLS(err error) string {
 	switch {
 	case errors.As(err, new(x509.UnknownAuthorityError)):

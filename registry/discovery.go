@@ -18,7 +18,7 @@ import (
 //
 //	waiting ──Lease──▶ running ──Finish──▶ done
 //	   ▲                  ├──Fail, or an offer that cannot be read──▶ failed
-//	   └──lease ran out───┤ (after a while, three times at most, then failed)
+//	   └──lease ran out───┤ or Fail for a reason that may pass (after a while, three times at most, then failed)
 //	                      └──Cancel (from waiting too)──▶ cancelled
 type DiscoveryState string
 

@@ -155,8 +155,9 @@ func cleanSteps(steps []client.Step) []client.Step {
 	return out
 }
 
-// Fail ends the discovery as failed: the gateway tried and says why. It needs identity.Enforce.
-// Problem: Conflict discovery_not_yours.
+// Fail ends the discovery as failed: the gateway tried and says why. Where the reason may pass (f.Retry), the discovery
+// waits instead, with that reason, for a while that doubles with each attempt, and has failed after the third. It needs
+// identity.Enforce. Problem: Conflict discovery_not_yours.
 func (r *Registry) Fail(ctx context.Context, who identity.Principal, id string, f client.Failure) error {
 	if err := who.Can(identity.Enforce, ""); err != nil {
 		return err
@@ -174,6 +175,9 @@ func (r *Registry) Fail(ctx context.Context, who identity.Principal, id string, 
 		if err != nil {
 			return err
 		}
+		if f.Retry && job.Attempts < maxAttempts {
+			return retryJobTx(ctx, tx, job, message, cleanSteps(f.Steps))
+		}
 		return failJobTx(ctx, tx, who, job, message, cleanSteps(f.Steps))
 	})
 	if err != nil {
@@ -187,6 +191,7 @@ func (r *Registry) Fail(ctx context.Context, who identity.Principal, id string, 
 type lockedJob struct {
 	ID         string
 	EndpointID string
+	Attempts   int
 	Steps      []client.Step
 	server     lockedServer
 }
@@ -198,11 +203,11 @@ func lockJobTx(ctx context.Context, tx pgx.Tx, who identity.Principal, serverID,
 	}
 	job := lockedJob{server: server}
 	err = tx.QueryRow(ctx, `
-		select id, endpoint_id, steps from discoveries
+		select id, endpoint_id, attempts, steps from discoveries
 		where id = @id and gateway_id = @gateway and state = 'running' and endpoint_id = @endpoint
 		for update`,
 		pgx.StrictNamedArgs{"id": id, "gateway": who.GatewayID, "endpoint": server.EndpointID}).
-		Scan(&job.ID, &job.EndpointID, &job.Steps)
+		Scan(&job.ID, &job.EndpointID, &job.Attempts, &job.Steps)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return lockedJob{}, problem.New(problem.Conflict, "discovery_not_yours",
@@ -211,6 +216,20 @@ func lockJobTx(ctx context.Context, tx pgx.Tx, who identity.Principal, serverID,
 		return lockedJob{}, fmt.Errorf("locking discovery: %w", err)
 	}
 	return job, nil
+}
+
+// backOff is how long a discovery waits after an attempt that came to nothing.
+const backOff = `make_interval(secs => 5 * power(2, attempts - 1))`
+
+func retryJobTx(ctx context.Context, tx pgx.Tx, job lockedJob, message string, steps []client.Step) error {
+	_, err := tx.Exec(ctx, `
+		update discoveries
+		set state = 'waiting', error = @error, steps = @steps, leased_until = null, not_before = clock_timestamp() + `+backOff+`
+		where id = @id`, pgx.StrictNamedArgs{"id": job.ID, "error": message, "steps": steps})
+	if err != nil {
+		return fmt.Errorf("putting a discovery off: %w", err)
+	}
+	return nil
 }
 
 func failJobTx(ctx context.Context, tx pgx.Tx, who identity.Principal, job lockedJob, message string, steps []client.Step) error {
@@ -249,7 +268,7 @@ func (r *Registry) Sweep(ctx context.Context) error {
 			set state = case when attempts >= @most then 'failed' else 'waiting' end,
 			    error = case when attempts >= @most then @error else '' end,
 			    finished_at = case when attempts >= @most then clock_timestamp() end,
-			    not_before = clock_timestamp() + make_interval(secs => 5 * power(2, attempts - 1)),
+			    not_before = clock_timestamp() + `+backOff+`,
 			    leased_until = null
 			from over, servers s
 			where d.id = over.id and s.id = d.server_id

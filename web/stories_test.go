@@ -153,7 +153,10 @@ func serverStories() []story {
 	for i := range waiting.Steps {
 		waiting.Steps[i].State, waiting.Steps[i].Detail, waiting.Steps[i].MS = "waiting", "", 0
 	}
+	again := looking()
+	again.State, again.Error = "waiting", "The connection was refused: nothing listens at that address."
 	return []story{
+		{"discovery again", DiscoveryPage(live, again)},
 		{"servers", ServersPage(p, serverList())},
 		{"servers filtered", ServersPage(p, Servers{Filtered: true, Query: "x", First: "/servers", CSV: "/servers.csv?q=x", States: serverList().States})},
 		{"servers empty", ServersPage(p, Servers{MayRegister: true, CSV: "/servers.csv", States: serverList().States})},
