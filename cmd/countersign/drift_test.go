@@ -98,6 +98,7 @@ const shifty = "com.acme/shifty"
 // two gateways look at it in turn. What changed is held at both, however often it is served again, and also when the
 // server goes back to what was pinned: only a person lets it go. What means the same goes on.
 func TestDriftThroughTwoGatewaysAndThreePasses(t *testing.T) {
+	t.Parallel()
 	var pinned, then, all, free, held []string
 	for _, s := range shifts {
 		pinned, then, all = append(pinned, s.pinned), append(then, s.then), append(all, s.tool)

@@ -165,8 +165,8 @@ func (in *installed) governed(t *testing.T, ada *desk) {
 	ada.Screenshot("audit")
 }
 
-// walk looks at every page as it is after the flow, light on a desk and dark on a phone: axe-core objects to
-// nothing, and nothing is wider than the screen.
+// walk looks at every page as it is after the flow, by turns light on a desk and dark on a phone: axe-core objects to
+// nothing, and nothing is wider than a small phone.
 func (d *desk) walk(t *testing.T) {
 	t.Helper()
 	addresses := []string{
@@ -187,20 +187,20 @@ func (d *desk) walk(t *testing.T) {
 		d.open(list.page)
 		addresses = append(addresses, browsertest.Eval[string](d.Browser, fmt.Sprintf("document.querySelector(%q).getAttribute('href')", list.link)))
 	}
-	for _, screen := range []struct {
-		width  int
-		scheme string
-	}{{1280, "light"}, {390, "dark"}} {
-		d.Screen(screen.width, screen.scheme)
-		for _, address := range addresses {
-			d.open(address)
-			if got := d.Axe(); len(got) > 0 {
-				t.Errorf("%s, %s at %d: axe-core objects: %q", address, screen.scheme, screen.width, got)
-			}
-			if browsertest.Eval[bool](d.Browser, "document.documentElement.scrollWidth > innerWidth") {
-				t.Errorf("%s is wider than a screen of %d", address, screen.width)
-			}
-			d.Screenshot(strings.NewReplacer("/", "-", "?", "-", "=", "-").Replace("page"+address) + "-" + screen.scheme)
+	for i, address := range addresses {
+		width, scheme := 1280, "light"
+		if i%2 == 1 {
+			width, scheme = 390, "dark"
+		}
+		d.Screen(width, scheme)
+		d.open(address)
+		if got := d.Axe(); len(got) > 0 {
+			t.Errorf("%s, %s at %d: axe-core objects: %q", address, scheme, width, got)
+		}
+		d.Screenshot(strings.NewReplacer("/", "-", "?", "-", "=", "-").Replace("page" + address))
+		d.Screen(360, "light")
+		if browsertest.Eval[bool](d.Browser, "document.documentElement.scrollWidth > innerWidth") {
+			t.Errorf("%s is wider than a small phone", address)
 		}
 	}
 }

@@ -185,6 +185,7 @@ type foreignServer struct {
 // TestForeignServersThroughTwoGateways looks at four servers that we did not write three times, through two gateways
 // that each start their own: what they offer means the same every time, so nothing is held, and everything answers.
 func TestForeignServersThroughTwoGateways(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t)
 	servers := foreign(t, pgtest.TempDir(t))
 	f.commands = "commands:\n"
