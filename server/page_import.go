@@ -190,20 +190,17 @@ func (s *Server) proposed(c echo.Context, proposals []registry.Proposal) error {
 		count[p.Outcome]++
 	}
 	var parts []string
-	for _, o := range []struct {
-		outcome   registry.Outcome
-		one, many string
-	}{
-		{registry.NewServer, "1 server is proposed", " servers are proposed"}, {registry.NewVersion, "1 has a new version", " have a new version"},
-		{registry.Unchanged, "1 was here already", " were here already"},
-	} {
-		switch n := count[o.outcome]; {
+	add := func(n int, one, many string) {
+		switch {
 		case n == 1:
-			parts = append(parts, o.one)
+			parts = append(parts, "1 "+one)
 		case n > 1:
-			parts = append(parts, strconv.Itoa(n)+o.many)
+			parts = append(parts, strconv.Itoa(n)+" "+many)
 		}
 	}
+	add(count[registry.NewServer], "server is proposed", "servers are proposed")
+	add(count[registry.NewVersion], "has a new version", "have a new version")
+	add(count[registry.Unchanged], "was here already", "were here already")
 	to, next := "/servers", ""
 	if count[registry.NewServer] > 0 {
 		to, next = "/servers?state=proposed", " Nothing was contacted: open one and let a gateway look at it."

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -104,9 +105,7 @@ func TestAnImportThatIsNotTaken(t *testing.T) {
 	w.unchanged(t)
 	propose := func(change url.Values) url.Values {
 		form := url.Values{"do": {"propose"}, "text": {listed}, "team": {w.team.ID}, "pick": {"0"}}
-		for name, values := range change {
-			form[name] = values
-		}
+		maps.Copy(form, change)
 		return form
 	}
 	for name, c := range map[string]struct {
@@ -120,8 +119,10 @@ func TestAnImportThatIsNotTaken(t *testing.T) {
 		"a page":            {form: url.Values{"text": {"<html>"}}, status: http.StatusBadRequest, words: []string{"&lt;html&gt;"}},
 		"a member twice":    {form: url.Values{"text": {`{"name": "a", "name": "b"}`}}, status: http.StatusBadRequest, words: []string{"no acceptable JSON"}},
 		"nothing ticked":    {form: propose(url.Values{"pick": nil}), status: http.StatusBadRequest, words: []string{"Choose 1 to 500 servers.", "com.acme/labels"}},
-		"only what cannot be": {form: propose(url.Values{"pick": {"2", "99", "-1", "x"}}), status: http.StatusBadRequest,
-			words: []string{"Choose 1 to 500 servers."}},
+		"only what cannot be": {
+			form: propose(url.Values{"pick": {"2", "99", "-1", "x"}}), status: http.StatusBadRequest,
+			words: []string{"Choose 1 to 500 servers."},
+		},
 		"no team":          {form: propose(url.Values{"team": nil}), status: http.StatusBadRequest, words: []string{"Choose the team that owns the servers."}},
 		"another's team":   {form: propose(url.Values{"team": {other}}), status: http.StatusForbidden, words: []string{"Choose a team that you are a member of."}},
 		"a made-up team":   {form: propose(url.Values{"team": {"tem_none"}}), status: http.StatusForbidden, words: []string{"for your own teams"}},
@@ -181,4 +182,19 @@ func TestAnUploadIsBounded(t *testing.T) {
 		}
 	}
 	ada.upload("/servers/import", nil, "\ufeff"+listed).want(t, http.StatusOK, "4 servers, 2 can be imported")
+}
+
+func TestOneImportIsTickedNoFurtherThanItGoes(t *testing.T) {
+	t.Parallel()
+	entries := make([]registry.Entry, registry.MaxProposed+3)
+	for i := range entries {
+		entries[i].Latest = i != 0
+	}
+	p := newPicks(entries, url.Values{})
+	if n := len(p.manifests()); n != registry.MaxProposed || p.ticked[0] || !p.ticked[registry.MaxProposed] || p.ticked[registry.MaxProposed+1] {
+		t.Errorf("%d are ticked", n)
+	}
+	if n := len(newPicks(entries, url.Values{"do": {"none"}}).manifests()); n != 0 {
+		t.Errorf("%d are ticked after none", n)
+	}
 }

@@ -58,7 +58,7 @@ func NewGuardrailPage(p Page, v NewGuardrail) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = field("name", "Name", v.Name, "As people will read it in the list, in the log and in a denial.", v.Errors, v.focus("name", templ.Attributes{"placeholder": "Refunds need two people"})).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = field("name", "Name", v.Name, "As people will read it in the list and the log.", v.Errors, v.focus("name", templ.Attributes{"placeholder": "Refunds need two people"})).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
