@@ -73,7 +73,6 @@ func explain(err error) string {
 // passing reports whether the reason may be gone in a few seconds: a server that is being started, or has too much to do.
 // One that did not answer in time has taken long enough.
 func passing(err error) bool {
-	var dns *net.DNSError
 	for _, stays := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded, errForbiddenAddress} {
 		if errors.Is(err, stays) {
 			return false
@@ -82,7 +81,7 @@ func passing(err error) bool {
 	if isTLS(err) {
 		return false
 	}
-	if errors.As(err, &dns) {
+	if dns, is := errors.AsType[*net.DNSError](err); is {
 		return dns.IsTemporary
 	}
 	if e := (*httpError)(nil); errors.As(err, &e) {
