@@ -57,7 +57,11 @@ var rows = []row{
 		met: func(floor, ours measured) bool { return ours["ns/op"] <= 1.5*floor["ns/op"] },
 	},
 	{
-		what: "console pages, server side, p95 (1,000 servers, 20,000 tools)", pkg: "./server", ours: "BenchmarkPages", metric: "p95-ms",
+		what: "console pages but the sprawl report, server side, p95 (1,000 servers, 20,000 tools)", pkg: "./server", ours: "BenchmarkPages", metric: "p95-ms",
+		target: "≤ 50 ms", met: func(_, ours measured) bool { return ours["p95-ms"] <= 50 },
+	},
+	{
+		what: "the sprawl report of that registry, p95", pkg: "./server", ours: "BenchmarkSprawl", metric: "p95-ms",
 		target: "≤ 50 ms", met: func(_, ours measured) bool { return ours["p95-ms"] <= 50 },
 	},
 	{

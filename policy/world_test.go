@@ -28,6 +28,17 @@ var (
 	drawTeam   = rapid.SampledFrom([]string{"t1", "t2", "t3"})
 )
 
+// A generator describes itself when it is first asked to, and reads the description without a lock: tests in parallel
+// that share one would race. So each is asked here.
+func init() {
+	for _, shared := range []fmt.Stringer{
+		drawUser, drawGroup, drawAgent, drawModel, drawServer, drawLabel, drawName, drawKind, drawRisk, drawTeam,
+		drawSubject, drawExcept, drawResource, drawEffect, drawTime, drawWindow, drawSource, drawRequest,
+	} {
+		_ = shared.String()
+	}
+}
+
 func few[T any](of *rapid.Generator[T]) *rapid.Generator[[]T] { return rapid.SliceOfN(of, 0, 2) }
 
 var drawSubject = rapid.Custom(func(t *rapid.T) policy.Subject {
