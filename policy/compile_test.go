@@ -175,7 +175,7 @@ func TestDecodeOwnRefusesWhatIsNotKnown(t *testing.T) {
 	t.Parallel()
 	doc := aDocument(t)
 	text := must(doc.Marshal())(t)
-	newer := bytes.Replace(text, []byte(`"effect":{`), []byte(`"effect":{"token_budget":{"tokens":9},`), 1)
+	newer := bytes.Replace(text, []byte(`"effect":{`), []byte(`"effect":{"of_next_year":{"tokens":9},`), 1)
 	if _, err := policy.DecodeOwn(newer); err == nil || bytes.Equal(newer, text) {
 		t.Error("a restriction that is not known is ignored")
 	}

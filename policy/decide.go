@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"iter"
 	"slices"
 	"time"
@@ -45,7 +46,9 @@ const (
 	ReasonDrifted           Reason = "drifted"
 	ReasonDeniedByGuardrail Reason = "denied_by_guardrail"
 	ReasonNoGrant           Reason = "no_grant"
-	ReasonMFARequired       Reason = "mfa_required" // granted, and a guardrail wants a second factor
+	ReasonMFARequired       Reason = "mfa_required"        // granted, and a guardrail wants a second factor
+	ReasonConditionNotMet   Reason = "condition_not_met"   // there is a grant, but its condition is not true
+	ReasonRequirementNotMet Reason = "requirement_not_met" // granted, and what a guardrail requires is not true
 )
 
 // Request is a call to decide on.
@@ -54,6 +57,7 @@ type Request struct {
 	Kind      Kind
 	Name      string // of the tool or prompt; for a resource its URI
 	Principal *Principal
+	Arguments json.RawMessage // of the call, strictly read JSON: an object; none is {}. Of a resource {"uri": …}
 	Now       time.Time
 }
 
@@ -69,6 +73,9 @@ type Verdict struct {
 	Guardrails []int     // indexes of all that hold the call
 	Approval   *Approval // if held: the strictest of what they demand, Teams in full
 	Limits     []int     // if not denied: indexes of all whose rate limit counts the call, ascending; read only
+	Budgets    []int     // the same of those whose token budget counts it
+
+	MaxResponseBytes int64 // if not denied: the least of what they limit a result to; 0: no limit
 }
 
 // Listed reports whether a list shows what was decided on. It shows what the caller could have by signing in with a

@@ -82,23 +82,25 @@ type Tool struct {
 }
 
 // Grant allows the subject to call the tools that point to it, from NotBefore
-// until just before NotAfter.
+// until just before NotAfter, where Condition is true.
 type Grant struct {
 	ID        string     `json:"id"`
 	Name      string     `json:"name"`
 	Subject   Subject    `json:"subject"`
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	NotAfter  *time.Time `json:"not_after,omitempty"`
+	Condition string     `json:"condition,omitempty"` // CEL; none is true. An error is false
 }
 
 // Guardrail restricts the calls of the subject, save those of Except, to the
-// tools that point to it.
+// tools that point to it, where Condition is true.
 type Guardrail struct {
-	ID      string  `json:"id"`
-	Name    string  `json:"name"`
-	Subject Subject `json:"subject"`
-	Except  Subject `json:"except,omitzero"`
-	Effect  Effect  `json:"effect"`
+	ID        string  `json:"id"`
+	Name      string  `json:"name"`
+	Subject   Subject `json:"subject"`
+	Except    Subject `json:"except,omitzero"`
+	Condition string  `json:"condition,omitempty"` // CEL; none is true. An error is true
+	Effect    Effect  `json:"effect"`
 }
 
 // Marshal returns the one encoding of the document. Equal documents give equal

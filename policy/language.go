@@ -68,6 +68,17 @@ type Effect struct {
 	Approval  *Approval  `json:"approval,omitempty"`
 	MFA       bool       `json:"mfa,omitempty"` // only for callers who signed in with a second factor
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	Require          string       `json:"require,omitempty"` // CEL: denied unless it is true; an error is false
+	TokenBudget      *TokenBudget `json:"token_budget,omitempty"`
+	MaxResponseBytes int64        `json:"max_response_bytes,omitempty"` // a longer result is withheld
+}
+
+// TokenBudget is how many tokens, estimated, the arguments and results of one principal's calls that a guardrail matches
+// may cost within Seconds: a bucket as that of RateLimit. The gateway counts, each instance by itself.
+type TokenBudget struct {
+	Tokens  int `json:"tokens"`
+	Seconds int `json:"seconds"`
 }
 
 // RateLimit is how often one principal may make the calls that a guardrail matches: a bucket that holds Calls and

@@ -120,14 +120,18 @@ func (r Resource) Validate() error {
 // Validate reports what is wrong with e, as an *Error.
 func (e Effect) Validate() error {
 	given := 0
-	for _, one := range []bool{e.Deny, e.Approval != nil, e.MFA, e.RateLimit != nil} {
+	for _, one := range []bool{
+		e.Deny, e.Approval != nil, e.MFA, e.RateLimit != nil, e.Require != "", e.TokenBudget != nil, e.MaxResponseBytes != 0,
+	} {
 		if one {
 			given++
 		}
 	}
 	switch {
 	case given != 1:
-		return wrong("", "must be exactly one of deny, approval, mfa and rate_limit")
+		return wrong("", "must be exactly one of deny, approval, mfa, rate_limit, require, token_budget and max_response_bytes")
+	case e.Require != "" || e.TokenBudget != nil || e.MaxResponseBytes != 0:
+		return wrong("", "is not known yet")
 	case e.Approval != nil:
 		if err := e.Approval.validate(); err != nil {
 			return inField("approval", err)

@@ -189,6 +189,9 @@ func (g Grant) validate() error {
 	if problem := textProblem(g.ID, maxPatternBytes); problem != "" {
 		return wrong("id", problem)
 	}
+	if g.Condition != "" {
+		return wrong("condition", "is not known yet")
+	}
 	if err := g.Subject.Validate(); err != nil {
 		return inField("subject", err)
 	}
@@ -206,6 +209,9 @@ func (g Grant) validate() error {
 func (g Guardrail) validate() error {
 	if problem := textProblem(g.ID, maxPatternBytes); problem != "" {
 		return wrong("id", problem)
+	}
+	if g.Condition != "" {
+		return wrong("condition", "is not known yet")
 	}
 	if err := g.Subject.Validate(); err != nil {
 		return inField("subject", err)
