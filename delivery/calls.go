@@ -44,6 +44,7 @@ func RecordCalls(ctx context.Context, pool *pgxpool.Pool, who identity.Principal
 			"response_bytes": call.ResponseBytes, "duration_us": call.DurationUS,
 		})
 	}
+	batch.Queue(noteUsage, usageOf(calls))
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("storing call records: %w", err)
 	}

@@ -64,6 +64,7 @@ type Delivery struct {
 	snapshots  atomic.Pointer[map[string]*Snapshot] // by audience; replaced, never changed
 	headReadAt atomic.Int64                         // unix nanoseconds
 	look       chan struct{}                        // asks the follow loop to look now
+	costs      costs
 
 	mu      sync.Mutex
 	changed map[string]chan struct{} // by audience: closed when it has a new revision

@@ -1,8 +1,10 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +22,7 @@ type SprawlFilter struct {
 	Show  string // "no_owner", "never_called", "unused" (for 90 days), "duplicate" (on another server as well)
 	Query string // part of the name of a server or a tool
 	After string // cursor: Sprawl.Tools.Next of the page before
-	Limit int    // tools on a page, 1 to 200, default 50
+	Limit int    // tools on a page, 1 to 5,000, default 50
 }
 
 // Sprawl says what is there and perhaps need not be, and what it costs. A call is whatever a gateway recorded, a
@@ -75,103 +77,161 @@ type SprawlTool struct {
 	Duplicates []string // servers that offer one of the same name, at most 10
 }
 
-// maxSprawlServers bounds the list of servers.
-const maxSprawlServers = 200
+// Bounds of the report: servers, and tools on a page.
+const (
+	maxSprawlServers = 200
+	maxSprawlTools   = 5_000
+)
 
-// Sprawl reports on the servers that are not retired, and on their tools. It needs identity.ReadRegistry.
-// Problem: Invalid invalid_cursor.
-func (d *Delivery) Sprawl(ctx context.Context, who identity.Principal, f SprawlFilter) (Sprawl, error) {
+// Sprawl reports on the servers that are not retired, and on their tools. It reads all of them once, and sums up, sorts
+// and turns pages by itself. It needs identity.ReadRegistry. Problem: Invalid invalid_cursor.
+func (d *Delivery) Sprawl(ctx context.Context, who identity.Principal, f SprawlFilter) (s Sprawl, err error) {
 	if err := who.Can(identity.ReadRegistry, ""); err != nil {
 		return Sprawl{}, err
 	}
-	var s Sprawl
-	err := pgx.BeginTxFunc(ctx, d.pool, registry.ReadOnly, func(tx pgx.Tx) (err error) {
-		if _, err = tx.Exec(ctx, `set local jit = off`); err != nil { // compiling takes as long as the query
-			return fmt.Errorf("preparing the report: %w", err)
-		}
-		if err = tx.QueryRow(ctx, `select min(at) from calls`).Scan(&s.Since); err != nil {
+	after, err := readCursor(f.After)
+	if err != nil {
+		return Sprawl{}, err
+	}
+	err = pgx.BeginTxFunc(ctx, d.pool, registry.ReadOnly, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `select min(at) from calls`).Scan(&s.Since); err != nil {
 			return fmt.Errorf("reading the first call: %w", err)
 		}
-		if f.After == "" {
-			if s.Totals, s.Servers, err = sprawlServers(ctx, tx, f); err != nil {
-				return err
-			}
+		all, err := readSprawl(ctx, tx)
+		if err != nil {
+			return err
 		}
-		s.Tools, err = sprawlTools(ctx, tx, f)
-		return err
+		if err := d.costs.fill(ctx, tx, all.tools); err != nil {
+			return err
+		}
+		if f.After == "" {
+			s.Totals, s.Servers = all.sums(f)
+		}
+		s.Tools = all.page(f, after)
+		return countCalls(ctx, tx, s.Tools.Items)
 	})
 	return s, err
 }
 
-// unstaffed is true of a team m with neither a group nor a member.
-const unstaffed = `
-	(cardinality(m.idp_groups) = 0
-	 and not exists (select from team_members x join people p on p.id = x.person_id
-	                 where x.team_id = m.id and p.disabled_at is null))`
+// sprawlReport is all that is there.
+type sprawlReport struct {
+	servers []SprawlServer // by name
+	places  map[string]int // by id, in servers
+	tools   []sprawlLine
+	namely  map[toolName][]string // ids of the servers that have a tool of that kind and name
+}
 
-// liveTools are the tools that are offered or pinned of servers that are not retired, with their definition: what is
-// pinned, else what is served.
-const liveTools = `
-	tools t
-	join servers s on s.id = t.server_id and s.state <> 'retired'
-	left join definitions p on p.id = t.pinned_id
-	left join definitions o on t.pinned_id is null and o.tool_id = t.id and o.digest = t.observed_digest`
+type toolName struct {
+	kind policy.Kind
+	name string
+}
 
-const isLive = `(t.pinned_id is not null or t.observed_digest is not null)`
+// sprawlLine is a tool of a server that is not retired.
+type sprawlLine struct {
+	toolName
+	id, serverID string
+	definition   string // id of what is pinned, else of what is offered
+	risk         policy.Risk
+	pinned       bool
+	unused       bool // could have been called for 90 days, and was not
+	tokens       int
+	lastCall     *time.Time
+}
 
-// callsOf are the calls c of a live tool t of the server s; the last of them is one look into an index.
-const (
-	callsOf  = `calls c where c.server = s.name and c.tool = t.name and c.kind = t.kind`
-	lastCall = `(select c.at from ` + callsOf + ` order by c.at desc limit 1)`
-)
-
-// namesakes are other servers' live tools e of the very name of t. A digest covers the name, so the same definition
-// elsewhere has the same name.
-const namesakes = `
-	tools e
-	join servers v on v.id = e.server_id and v.state <> 'retired'
-	where e.skeleton = t.skeleton and e.skeleton <> '' and e.kind = t.kind and e.name = t.name and e.server_id <> t.server_id
-	  and (e.pinned_id is not null or e.observed_digest is not null)`
-
-// ago90 is the time before which a last call is no use.
-const ago90 = `clock_timestamp() - interval '90 days'`
-
-func sprawlServers(ctx context.Context, tx pgx.Tx, f SprawlFilter) (SprawlTotals, []SprawlServer, error) {
+func readSprawl(ctx context.Context, tx pgx.Tx) (*sprawlReport, error) {
+	all := &sprawlReport{places: map[string]int{}, namely: map[toolName][]string{}}
 	rows, _ := tx.Query(ctx, `
-		with live as materialized (
-		  select t.server_id, t.kind, t.pinned_id is not null as pinned, coalesce(p.tokens, 0) as tokens, t.created_at,
-		         `+lastCall+` as last_call,
-		         count(*) over (partition by t.kind, t.name) > 1 as duplicate
-		  from `+liveTools+`
-		  where `+isLive+`),
-		sums as (
-		  select l.server_id, count(*) as tools, count(*) filter (where l.pinned) as pinned,
-		         coalesce(sum(l.tokens) filter (where l.pinned and l.kind = 'tool'), 0) as tokens,
-		         count(*) filter (where l.pinned and l.last_call is null) as never_called,
-		         count(*) filter (where l.pinned and coalesce(l.last_call, l.created_at) < `+ago90+`) as unused,
-		         count(*) filter (where l.duplicate) as duplicates, max(l.last_call) as last_call
-		  from live l group by l.server_id)
-		select s.id, s.name, m.name as team_name, s.state, not `+unstaffed+` as owned,
-		       coalesce(u.tools, 0) as tools, coalesce(u.pinned, 0) as pinned, coalesce(u.tokens, 0) as tokens,
-		       coalesce(u.never_called, 0) as never_called, coalesce(u.unused, 0) as unused,
-		       coalesce(u.duplicates, 0) as duplicates, u.last_call
-		from servers s
-		join teams m on m.id = s.team_id
-		left join sums u on u.server_id = s.id
+		select s.id, s.name, s.state, m.name as team_name,
+		       cardinality(m.idp_groups) > 0
+		       or exists (select from team_members x join people p on p.id = x.person_id
+		                  where x.team_id = m.id and p.disabled_at is null) as owned
+		from servers s join teams m on m.id = s.team_id
 		where s.state <> 'retired'
-		order by coalesce(u.tokens, 0) desc, s.name`)
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[SprawlServer])
+		order by s.name`)
+	var err error
+	all.servers, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[SprawlServer])
 	if err != nil {
-		return SprawlTotals{}, nil, fmt.Errorf("summing up servers: %w", err)
+		return nil, fmt.Errorf("reading servers: %w", err)
 	}
-	totals, shown := SprawlTotals{}, []SprawlServer{}
-	for i := range all {
-		totals.add(all[i])
-		if f.shows(all[i]) && len(shown) < maxSprawlServers {
-			shown = append(shown, all[i])
+	for i := range all.servers {
+		all.places[all.servers[i].ID] = i
+	}
+	return all, all.readTools(ctx, tx)
+}
+
+// readTools reads what is offered or pinned, each with its last call. What it costs is filled in by readTokens.
+func (all *sprawlReport) readTools(ctx context.Context, tx pgx.Tx) error {
+	used, err := readUsage(ctx, tx)
+	if err != nil {
+		return err
+	}
+	rows, _ := tx.Query(ctx, `
+		select t.kind, t.name, t.id, t.server_id, coalesce(t.risk, ''), t.pinned_id is not null,
+		       coalesce(t.pinned_id, (select d.id from definitions d where d.tool_id = t.id and d.digest = t.observed_digest), ''),
+		       t.created_at < clock_timestamp() - interval '90 days'
+		from tools t
+		where t.pinned_id is not null or t.observed_digest is not null`)
+	var t sprawlLine
+	var old bool
+	all.tools = make([]sprawlLine, 0, 1024)
+	_, err = pgx.ForEachRow(rows, []any{&t.kind, &t.name, &t.id, &t.serverID, &t.risk, &t.pinned, &t.definition, &old}, func() error {
+		place, there := all.places[t.serverID]
+		if !there { // its server is retired
+			return nil
+		}
+		use := used[usedTool{all.servers[place].Name, t.name, t.kind}]
+		t.lastCall, t.unused = use.last, t.pinned && (use.last == nil && old || use.last != nil && use.long)
+		all.tools = append(all.tools, t)
+		all.namely[t.toolName] = append(all.namely[t.toolName], t.serverID)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading tools: %w", err)
+	}
+	return nil
+}
+
+// duplicate reports whether another server has a tool of that name. A digest covers the name, so the same definition
+// elsewhere has the same name.
+func (all *sprawlReport) duplicate(t *sprawlLine) bool { return len(all.namely[t.toolName]) > 1 }
+
+// sums sums up every server, and gives those that the filter asks for, the most expensive first.
+func (all *sprawlReport) sums(f SprawlFilter) (totals SprawlTotals, shown []SprawlServer) {
+	for i := range all.tools {
+		t := &all.tools[i]
+		all.servers[all.places[t.serverID]].add(t, all.duplicate(t))
+	}
+	for _, s := range all.servers {
+		totals.add(s)
+		if f.shows(s) {
+			shown = append(shown, s)
 		}
 	}
-	return totals, shown, nil
+	slices.SortStableFunc(shown, func(a, b SprawlServer) int { return cmp.Compare(b.Tokens, a.Tokens) })
+	return totals, shown[:min(len(shown), maxSprawlServers)]
+}
+
+func (s *SprawlServer) add(t *sprawlLine, duplicate bool) {
+	s.Tools++
+	if duplicate {
+		s.Duplicates++
+	}
+	if t.lastCall != nil && (s.LastCall == nil || t.lastCall.After(*s.LastCall)) {
+		s.LastCall = t.lastCall
+	}
+	if !t.pinned {
+		return
+	}
+	s.Pinned++
+	if t.kind == policy.KindTool {
+		s.Tokens += t.tokens
+	}
+	if t.lastCall == nil {
+		s.NeverCalled++
+	}
+	if t.unused {
+		s.Unused++
+	}
 }
 
 func (t *SprawlTotals) add(s SprawlServer) {
@@ -188,7 +248,7 @@ func (t *SprawlTotals) add(s SprawlServer) {
 
 // shows reports whether the server is one of those the filter asks for.
 func (f SprawlFilter) shows(s SprawlServer) bool {
-	if !strings.Contains(strings.ToLower(s.Name), strings.ToLower(f.Query)) {
+	if !holds(s.Name, f.Query) {
 		return false
 	}
 	switch f.Show {
@@ -204,68 +264,107 @@ func (f SprawlFilter) shows(s SprawlServer) bool {
 	return true
 }
 
-func sprawlTools(ctx context.Context, tx pgx.Tx, f SprawlFilter) (registry.Page[SprawlTool], error) {
+// holds reports whether text has part in it, ignoring case.
+func holds(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
+
+// page gives the tools that the filter asks for, the most expensive first, from after the cursor's on.
+func (all *sprawlReport) page(f SprawlFilter, after sprawlCursor) registry.Page[SprawlTool] {
 	limit := 50
 	if f.Limit > 0 {
-		limit = min(f.Limit, 200)
+		limit = min(f.Limit, maxSprawlTools)
 	}
-	tokens, id, err := readCursor(f.After)
-	if err != nil {
-		return registry.Page[SprawlTool]{}, err
+	var found []*sprawlLine
+	for i := range all.tools {
+		if t := &all.tools[i]; after.before(t) && all.asked(f, t) {
+			found = append(found, t)
+		}
+	}
+	slices.SortFunc(found, func(a, b *sprawlLine) int { return cmp.Or(cmp.Compare(b.tokens, a.tokens), cmp.Compare(a.id, b.id)) })
+	var page registry.Page[SprawlTool]
+	for _, t := range found[:min(len(found), limit)] {
+		page.Items = append(page.Items, all.tool(t))
+	}
+	if len(found) > limit {
+		page.Next = strconv.Itoa(found[limit-1].tokens) + "." + found[limit-1].id
+	}
+	return page
+}
+
+// asked reports whether the filter asks for the tool.
+func (all *sprawlReport) asked(f SprawlFilter, t *sprawlLine) bool {
+	server := &all.servers[all.places[t.serverID]]
+	if !holds(t.name, f.Query) && !holds(server.Name, f.Query) {
+		return false
+	}
+	switch f.Show {
+	case "no_owner":
+		return !server.Owned
+	case "never_called":
+		return t.pinned && t.lastCall == nil
+	case "unused":
+		return t.unused
+	case "duplicate":
+		return all.duplicate(t)
+	}
+	return true
+}
+
+func (all *sprawlReport) tool(t *sprawlLine) SprawlTool {
+	server := &all.servers[all.places[t.serverID]]
+	var elsewhere []string
+	for _, id := range all.namely[t.toolName] {
+		if id != t.serverID {
+			elsewhere = append(elsewhere, all.servers[all.places[id]].Name)
+		}
+	}
+	slices.Sort(elsewhere)
+	return SprawlTool{
+		ServerID: t.serverID, ServerName: server.Name, TeamName: server.TeamName, ToolID: t.id, Name: t.name, Kind: t.kind, Risk: t.risk,
+		Pinned: t.pinned, Tokens: t.tokens, LastCall: t.lastCall, Duplicates: elsewhere[:min(len(elsewhere), 10)],
+	}
+}
+
+// countCalls fills in how often each of the tools was called in the last 90 days.
+func countCalls(ctx context.Context, tx pgx.Tx, tools []SprawlTool) error {
+	servers, names, kinds := make([]string, len(tools)), make([]string, len(tools)), make([]string, len(tools))
+	for i, t := range tools {
+		servers[i], names[i], kinds[i] = t.ServerName, t.Name, string(t.Kind)
 	}
 	rows, _ := tx.Query(ctx, `
-		with page as materialized (
-		  select t.id, t.server_id, t.kind, t.name, t.skeleton, coalesce(t.risk, '') as risk, t.pinned_id is not null as pinned,
-		         coalesce(p.tokens, o.tokens, 0) as tokens, m.name as team_name
-		  from `+liveTools+`
-		  join teams m on m.id = s.team_id
-		  where `+isLive+`
-		    and case @show
-		          when 'no_owner' then `+unstaffed+`
-		          when 'never_called' then t.pinned_id is not null and `+lastCall+` is null
-		          when 'unused' then t.pinned_id is not null and coalesce(`+lastCall+`, t.created_at) < `+ago90+`
-		          when 'duplicate' then exists (select from `+namesakes+`)
-		          else true
-		        end
-		    and (@query = '' or t.name ilike @query or s.name ilike @query)
-		    and (@id = '' or coalesce(p.tokens, o.tokens, 0) < @tokens or (coalesce(p.tokens, o.tokens, 0) = @tokens and t.id > @id))
-		  order by coalesce(p.tokens, o.tokens, 0) desc, t.id
-		  limit @limit)
-		select t.server_id, s.name as server_name, t.team_name, t.id as tool_id, t.name, t.kind, t.risk, t.pinned, t.tokens,
-		       `+lastCall+` as last_call,
-		       (select count(*) from `+callsOf+` and c.at >= `+ago90+`) as calls90,
-		       array(select v.name from `+namesakes+` order by v.name limit 10) as duplicates
-		from page t
-		join servers s on s.id = t.server_id
-		order by t.tokens desc, t.id`,
-		pgx.StrictNamedArgs{"show": f.Show, "query": pattern(f.Query), "tokens": tokens, "id": id, "limit": limit + 1})
-	tools, err := pgx.CollectRows(rows, pgx.RowToStructByName[SprawlTool])
+		select n.i, (select count(*) from calls c
+		             where c.server = n.server and c.tool = n.tool and c.kind = n.kind and c.at >= clock_timestamp() - interval '90 days')
+		from unnest(@servers::text[], @names::text[], @kinds::text[]) with ordinality as n (server, tool, kind, i)`,
+		pgx.StrictNamedArgs{"servers": servers, "names": names, "kinds": kinds})
+	var i, calls int
+	_, err := pgx.ForEachRow(rows, []any{&i, &calls}, func() error {
+		tools[i-1].Calls90 = calls
+		return nil
+	})
 	if err != nil {
-		return registry.Page[SprawlTool]{}, fmt.Errorf("listing tools by what they cost: %w", err)
+		return fmt.Errorf("counting the calls of tools: %w", err)
 	}
-	if len(tools) <= limit {
-		return registry.Page[SprawlTool]{Items: tools}, nil
-	}
-	last := tools[limit-1]
-	return registry.Page[SprawlTool]{Items: tools[:limit], Next: strconv.Itoa(last.Tokens) + "." + last.ToolID}, nil
+	return nil
 }
 
-// readCursor takes the cursor of a page apart: what its last tool costs, and its id.
-func readCursor(after string) (tokens int, id string, err error) {
+// sprawlCursor is the last tool of the page before: what it costs, and its id.
+type sprawlCursor struct {
+	tokens int
+	id     string // "": the page is the first
+}
+
+// before reports whether the cursor's tool comes before t.
+func (c sprawlCursor) before(t *sprawlLine) bool {
+	return c.id == "" || t.tokens < c.tokens || t.tokens == c.tokens && t.id > c.id
+}
+
+func readCursor(after string) (c sprawlCursor, err error) {
 	if after == "" {
-		return 0, "", nil
+		return c, nil
 	}
 	number, id, _ := strings.Cut(after, ".")
-	if tokens, err = strconv.Atoi(number); err != nil || id == "" {
-		return 0, "", problem.New(problem.Invalid, "invalid_cursor", "This list cannot be continued from there. Begin it again.")
+	if c.tokens, err = strconv.Atoi(number); err != nil || id == "" {
+		return c, problem.New(problem.Invalid, "invalid_cursor", "This list cannot be continued from there. Begin it again.")
 	}
-	return tokens, id, nil
-}
-
-// pattern makes a pattern for ilike that finds s anywhere.
-func pattern(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s) + "%"
+	c.id = id
+	return c, nil
 }

@@ -2,15 +2,17 @@ package delivery
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
+	"countersign/client"
 	"countersign/identity"
 	"countersign/internal/problem"
+	"countersign/policy"
 	"countersign/registry"
 )
 
@@ -24,15 +26,16 @@ func (w *world) called(server, tool string, n int, daysAgo float64, more ...stri
 	if len(more) > 1 {
 		subject = more[1]
 	}
-	_, err := w.db.Owner.Exec(w.ctx, `
-		insert into calls (call_id, gateway_id, at, server, tool, kind, decision, subject, agent, model, duration_us)
-		select gen_random_uuid()::text, (select min(id) from gateways), clock_timestamp() - @days * interval '1 day',
-		       @server, @tool, 'tool', @decision, @subject, 'demo', 'm1', 1000 * i
-		from generate_series(1, @n::integer) as i`,
-		pgx.StrictNamedArgs{
-			"days": daysAgo, "server": server, "tool": tool, "decision": decision, "subject": subject, "n": n,
+	gateway := identity.Principal{Kind: identity.Gateway, ID: "cli_1", GatewayID: w.scan(`select min(id) from gateways`)}
+	var records []client.CallRecord
+	for i := range n {
+		records = append(records, client.CallRecord{
+			CallID: fmt.Sprintf("call_%d", rand.Int64()), At: time.Now().Add(-time.Duration(daysAgo * 24 * float64(time.Hour))),
+			Server: server, Tool: tool, Kind: policy.KindTool, Decision: client.Decision(decision), Subject: subject, Agent: "demo",
+			Model: "m1", DurationUS: 1000 * int64(i+1),
 		})
-	w.must(err)
+	}
+	w.must(RecordCalls(w.ctx, w.db.Runtime, gateway, records))
 }
 
 // sprawling is a company with three servers: orders, in use; parcels, of a team without people; and a copy of orders.

@@ -64,7 +64,7 @@ func sprawlFacts(t delivery.SprawlTotals) []web.Fact {
 // sprawlCSV is the list of tools as a file, all of it.
 func (s *Server) sprawlCSV(c echo.Context, who identity.Principal) error {
 	filter := sprawlFilter(c)
-	filter.After, filter.Limit = "", 200
+	filter.After, filter.Limit = "", 5_000
 	report, err := s.delivery.Sprawl(c.Request().Context(), who, filter)
 	if err != nil {
 		return err
