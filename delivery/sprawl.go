@@ -265,7 +265,9 @@ func (f SprawlFilter) shows(s SprawlServer) bool {
 }
 
 // holds reports whether text has part in it, ignoring case.
-func holds(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
+func holds(text, part string) bool {
+	return strings.Contains(strings.ToLower(text), strings.ToLower(part))
+}
 
 // page gives the tools that the filter asks for, the most expensive first, from after the cursor's on.
 func (all *sprawlReport) page(f SprawlFilter, after sprawlCursor) registry.Page[SprawlTool] {
