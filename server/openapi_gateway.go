@@ -17,6 +17,7 @@ func (s *Server) gatewayOperations() []operation {
 		{post, "/oauth/token", public, "Trade a client's secret for a short access token.", s.tokens()},
 		{get, "/v1/openapi.json", public, "This document.", s.describes()},
 		{get, "/v1/keys", public, "The public keys that verify policies and access tokens.", s.keys()},
+		{get, "/v1/policy.schema.json", public, "The JSON Schema of the policy document.", s.policySchema()},
 		{get, "/v1/policy", gateway, "The policy of the gateway's audience, at once or when it changes.", s.policies()},
 		{get, "/v1/definitions/:digest", gateway, "The text of a definition that the gateway's policy names.", s.definitionTexts()},
 		{put, "/v1/gateways/self/status", gateway, "Say what one instance of the gateway runs.", exchanges(bodyLimit, s.putStatus, http.StatusOK)},
