@@ -65,7 +65,7 @@ type Authority struct {
 	console  *issuer            // where people sign in
 	evidence map[string]*issuer // who vouches for callers, by URL
 
-	keys     *keyring
+	keys     *Keyring
 	clients  *roster
 	verified *tokenCache
 }

@@ -1,6 +1,6 @@
 // Package auth says who is at the other end: people by OpenID Connect and a session, machines by
 // client credentials and a short token, and the caller of a tool by the token that its gateway hands
-// on as evidence. It owns the tables people, sessions, signins, api_clients and signing_keys.
+// on as evidence. It owns the tables people, sessions, signins, api_clients, keyring and key_set.
 //
 // # People
 //

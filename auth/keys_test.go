@@ -26,9 +26,18 @@ func TestKeysHaveOnePurposeEach(t *testing.T) {
 	if policyKid == checkpointKid || policyKey.Equal(checkpointKey) {
 		t.Error("two purposes share a key")
 	}
+	bundleKid, bundleKey := b.BundleKey()
 	set := b.JWKS()
-	if len(set.Keys) != 1 || set.Keys[0].KeyID != policyKid || !set.Keys[0].IsPublic() || !set.Keys[0].Valid() {
+	if len(set.Keys) != 2 || set.Keys[0].KeyID != policyKid || set.Keys[1].KeyID != bundleKid || set.Keys[1].Algorithm != "ES256" {
 		t.Errorf("JWKS = %+v", set)
+	}
+	for _, k := range set.Keys {
+		if !k.IsPublic() || !k.Valid() || k.Use != "sig" {
+			t.Errorf("JWKS has %+v", k)
+		}
+	}
+	if !bundleKey.PublicKey.Equal(set.Keys[1].Key) {
+		t.Error("the JWKS has another bundle key than the one that signs")
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: policyKey}, nil)
 	if err != nil {
@@ -41,11 +50,11 @@ func TestKeysHaveOnePurposeEach(t *testing.T) {
 	if _, err := signed.Verify(set.Keys[0]); err != nil {
 		t.Errorf("the JWKS does not verify what PolicyKey signs: %v", err)
 	}
-	if got := b.text(t, `select count(distinct purpose) || ' of ' || count(*) from signing_keys`); got != "3 of 3" {
+	if got := b.text(t, `select count(distinct purpose) || ' of ' || count(*) from keyring`); got != "5 of 5" {
 		t.Errorf("keys: %s", got)
 	}
 	var leaked bool
-	if err := b.db.Owner.QueryRow(t.Context(), `select exists (select from signing_keys where position($1::bytea in private) > 0)`, policyKey.Seed()).Scan(&leaked); err != nil || leaked {
+	if err := b.db.Owner.QueryRow(t.Context(), `select exists (select from keyring where position($1::bytea in private) > 0)`, policyKey.Seed()).Scan(&leaked); err != nil || leaked {
 		t.Errorf("the private key is readable in the database: %v, %v", leaked, err)
 	}
 }
@@ -84,9 +93,9 @@ func TestKeysNeedTheirKeyFile(t *testing.T) {
 func TestKeysThatWereTamperedWith(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
-		"a sealed key of another purpose": `update signing_keys set private = (select private from signing_keys where purpose = 'token') where purpose = 'policy'`,
-		"another public half":             `update signing_keys set public = (select public from signing_keys where purpose = 'token') where purpose = 'policy'`,
-		"no key that signs":               `update signing_keys set state = 'retiring' where purpose = 'policy'`,
+		"a sealed key of another purpose": `update keyring set private = (select private from keyring where purpose = 'token') where purpose = 'policy'`,
+		"another public half":             `update keyring set public = (select public from keyring where purpose = 'token') where purpose = 'policy'`,
+		"no key that signs":               `update keyring set state = 'retiring' where purpose = 'policy'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,10 +119,10 @@ func TestRetiringKeyStillVerifies(t *testing.T) {
 	b := setup(t)
 	token, _ := b.speak(t, b.enrol(t, "edge", gatewayAt))
 	before, _ := b.PolicyKey()
-	b.exec(t, `update signing_keys set state = 'retiring'`)
+	b.exec(t, `update keyring set state = 'retiring'`)
 	replica, _ := b.replica(t, b.db.NewPool(t)) // it makes new ones
 	after, _ := replica.PolicyKey()
-	if before == after || len(replica.JWKS().Keys) != 2 {
+	if before == after || len(replica.JWKS().Keys) != 4 {
 		t.Errorf("kid %s then %s, JWKS %+v", before, after, replica.JWKS())
 	}
 	if _, err := replica.Bearer(t.Context(), token); err != nil {
@@ -125,7 +134,7 @@ func TestRetiringKeyStillVerifies(t *testing.T) {
 	if now, _ := b.PolicyKey(); now != after {
 		t.Errorf("the other replica signs with %s, want %s", now, after)
 	}
-	b.exec(t, `update signing_keys set state = 'retired' where state = 'retiring'`)
+	b.exec(t, `update keyring set state = 'retired', private = '' where state = 'retiring'`)
 	if err := b.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func (a *Authority) Token(ctx context.Context, clientID, secret string) (AccessT
 }
 
 func (a *Authority) mint(clientID string) (AccessToken, error) {
-	key, now := a.keys.signer(forToken), a.now()
+	key, now := a.keys.signer(ForToken), a.now()
 	signer, err := jose.NewSigner(
 		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key.private, KeyID: key.kid}},
 		(&jose.SignerOptions{}).WithType(accessTokenType),
@@ -133,7 +133,7 @@ func (a *Authority) readToken(raw string) (tokenClaims, error) {
 	}
 	digest := sha256.Sum256([]byte(raw))
 	seen, known := a.verified.get(digest)
-	if _, inUse := a.keys.find(forToken, seen.kid); !known || !inUse {
+	if _, inUse := a.keys.find(ForToken, seen.kid); !known || !inUse {
 		var err error
 		if seen, err = a.verifyToken(raw); err != nil {
 			return tokenClaims{}, errInvalidToken(err)
@@ -160,12 +160,12 @@ func (a *Authority) verifyToken(raw string) (verifiedToken, error) {
 	}
 	// A kid that is not known may be of a key that another replica has just made, which Run brings
 	// within seconds. Nothing is read for it here: anybody can write a kid.
-	key, found := a.keys.find(forToken, token.Headers[0].KeyID)
+	key, found := a.keys.find(ForToken, token.Headers[0].KeyID)
 	if !found {
 		return verifiedToken{}, errors.New("its key is not known")
 	}
 	var claims tokenClaims
-	if err := token.Claims(key.public, &claims); err != nil {
+	if err := token.Claims(key.private.Public(), &claims); err != nil {
 		return verifiedToken{}, err
 	}
 	if claims.Issuer != a.cfg.PublicURL || claims.Audience != a.cfg.PublicURL || claims.ClientID == "" {

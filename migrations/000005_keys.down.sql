@@ -1,0 +1,15 @@
+-- For development only: keys of the new purposes are lost.
+drop function database_lineage(), move_key_set();
+alter table registry_head drop column lineage;
+drop table key_set;
+drop view signing_keys;
+delete from keyring where purpose in ('root', 'bundle') or state = 'next';
+drop index keyring_next;
+alter table keyring
+  drop constraint keyring_purpose, drop constraint keyring_algorithm, drop constraint keyring_state, drop constraint keyring_wiped,
+  drop column algorithm, drop column activates_at, drop column activated_at, drop column retires_at, drop column retired_at;
+alter table keyring
+  add constraint signing_keys_purpose_check check (purpose in ('policy', 'token', 'checkpoint')),
+  add constraint signing_keys_state_check check (state in ('active', 'retiring', 'retired'));
+alter index keyring_active rename to signing_keys_active;
+alter table keyring rename to signing_keys;
