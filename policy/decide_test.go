@@ -62,8 +62,10 @@ func TestDecideWithoutAPrincipal(t *testing.T) {
 	if v := ix.Decide(r); v.Outcome != policy.Deny || v.Reason != policy.ReasonNoGrant {
 		t.Errorf("decided %v %s", v.Outcome, v.Reason)
 	}
-	if steps := ix.Explain(r); steps != nil {
-		t.Errorf("explained %v", steps)
+	for _, step := range ix.Trace(r).Steps {
+		if step.Rule != "" || step.Ruling != policy.RulingPass {
+			t.Errorf("traced %+v", step)
+		}
 	}
 	for tool := range ix.Visible("a/x", policy.KindTool, nil, noon) {
 		t.Errorf("%s is visible", tool.Name)
@@ -77,7 +79,7 @@ func TestZeroVerdictDenies(t *testing.T) {
 	}
 }
 
-func TestExplainNamesWhatMissed(t *testing.T) {
+func TestTraceNamesWhatMissed(t *testing.T) {
 	t.Parallel()
 	src := aSource()
 	before, after := noon.Add(1), noon
@@ -99,12 +101,12 @@ func TestExplainNamesWhatMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	ann := &policy.Principal{Issuer: idp, Subject: "ann", Agent: "cursor", Model: "claude", ModelAssurance: policy.Declared}
-	steps := must(policy.NewIndex(doc))(t).Explain(policy.Request{Server: "a/x", Kind: policy.KindTool, Name: "read", Principal: ann, Now: noon})
-	if len(steps) != len(grants)+1 {
-		t.Errorf("explained by %d steps, want %d", len(steps), len(grants)+1)
+	steps := must(policy.NewIndex(doc))(t).Trace(policy.Request{Server: "a/x", Kind: policy.KindTool, Name: "read", Principal: ann, Now: noon}).Steps
+	if len(steps) != 3+len(grants)+1 {
+		t.Errorf("%d steps, want three checks and %d rules", len(steps), len(grants)+1)
 	}
-	for _, step := range steps {
-		if want := strings.TrimPrefix(step.ID, "miss "); string(step.Miss) != want || step.Matched != (want == "") {
+	for _, step := range steps[3:] {
+		if want := strings.TrimPrefix(step.ID, "miss "); string(step.Miss) != want || step.Matched() != (want == "") {
 			t.Errorf("%+v, want a miss of %q", step, want)
 		}
 	}

@@ -222,7 +222,7 @@ type tb interface {
 	Errorf(format string, args ...any)
 }
 
-// compareWithOracle checks one decision, and what Explain says of it.
+// compareWithOracle checks one decision, and what Trace says of it.
 func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Request) {
 	t.Helper()
 	want := oracle(src, r)
@@ -240,16 +240,7 @@ func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Reque
 	if diff := cmp.Diff(want, got, equateEmpty); diff != "" {
 		t.Errorf("%s: the oracle differs (-oracle +index)\n%s", describe(r), diff)
 	}
-	for _, step := range ix.Explain(r) {
-		decided := (step.Rule == "grant" && step.Index == v.Grant) || (step.Rule == "guardrail" && step.Index == v.Guardrail)
-		if decided && !step.Matched || step.Matched != (step.Miss == "") {
-			t.Errorf("%s: explained by %+v, decided %+v", describe(r), step, v)
-		}
-		mfa := step.Rule == "guardrail" && step.Matched && ix.Document().Guardrails[step.Index].Effect.MFA
-		if step.Met != (mfa && oracleTwoFactors(r.Principal)) {
-			t.Errorf("%s: %+v is said to be met: %v", describe(r), step, step.Met)
-		}
-	}
+	compareWithTrace(t, ix, r, v)
 }
 
 func describe(r policy.Request) string {

@@ -131,7 +131,7 @@ func (s story) check(t *testing.T, callers map[string]*policy.Principal) {
 		}
 		got := ix.Decide(r)
 		if got.Outcome.String() != c.outcome || string(got.Reason) != c.reason {
-			t.Errorf("%s, %s, %s: %v %s, want %s %s\n%v", c.caller, c.server, c.tool, got.Outcome, got.Reason, c.outcome, c.reason, ix.Explain(r))
+			t.Errorf("%s, %s, %s: %v %s, want %s %s\n%v", c.caller, c.server, c.tool, got.Outcome, got.Reason, c.outcome, c.reason, ix.Trace(r).Steps)
 		}
 		var limits []string
 		for _, g := range got.Limits {

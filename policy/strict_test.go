@@ -248,7 +248,7 @@ func FuzzDecode(f *testing.F) {
 				if v := ix.Decide(r); v.Outcome == policy.Allow && v.Grant < 0 {
 					t.Fatalf("allowed without a grant: %+v", v)
 				}
-				ix.Explain(r)
+				ix.Trace(r)
 			}
 		}
 	})
