@@ -31,9 +31,9 @@ func (f *fields) truth(name string, value bool) {
 	}
 }
 
-func (f *fields) number(name string, value int) {
+func (f *fields) number(name string, value int64) {
 	if value != 0 {
-		f.text(name, strconv.Itoa(value))
+		f.text(name, strconv.FormatInt(value, 10))
 	}
 }
 
@@ -111,6 +111,7 @@ func (g Grant) Fields() []Field {
 	f.text("name", g.Name)
 	f.subject("for", g.For)
 	f.resource("on", g.On)
+	f.text("condition", g.Condition)
 	f.time("from", g.From)
 	f.time("until", g.Until)
 	f.text("reason", g.Reason)
@@ -124,10 +125,11 @@ func (g Guardrail) Fields() []Field {
 	f.subject("for", g.For)
 	f.subject("except", g.Except)
 	f.resource("on", g.On)
+	f.text("condition", g.Condition)
 	f.truth("deny", g.Deny)
 	if a := g.Approval; a != nil {
-		f.number("approval.quorum", a.Quorum)
-		f.number("approval.deny_quorum", a.DenyQuorum)
+		f.number("approval.quorum", int64(a.Quorum))
+		f.number("approval.deny_quorum", int64(a.DenyQuorum))
 		f.truth("approval.owning_team", a.OwningTeam)
 		fieldList(&f, "approval.teams", a.Teams)
 		if a.Pending != 0 {
@@ -138,6 +140,11 @@ func (g Guardrail) Fields() []Field {
 	if g.RateLimit != nil {
 		f.text("rate_limit", g.RateLimit.String())
 	}
+	f.text("require", g.Require)
+	if g.TokenBudget != nil {
+		f.text("token_budget", g.TokenBudget.String())
+	}
+	f.number("max_response_bytes", g.MaxResponseBytes)
 	f.text("reason", g.Reason)
 	return f
 }

@@ -214,13 +214,14 @@ func (r *reader) truth(into *bool) func(ast.Node) {
 }
 
 // number reads a whole number of moderate size; what it may be is for Check to say.
-func (r *reader) number(into *int) func(ast.Node) {
+func (r *reader) number(into *int) func(ast.Node) { return number(r, into) }
+
+func number[T int | int64](r *reader, into *T) func(ast.Node) {
 	return func(n ast.Node) {
 		v, ok := n.(*ast.IntegerNode)
 		if ok {
-			var err error
-			*into, err = strconv.Atoi(v.GetToken().Value)
-			ok = err == nil
+			given, err := strconv.ParseInt(v.GetToken().Value, 10, strconv.IntSize)
+			*into, ok = T(given), err == nil
 		}
 		if !ok {
 			r.fault(n, "%s is %s; expected a whole number", r.path, kindOf(n))

@@ -27,26 +27,33 @@ var units = []struct {
 }
 
 // String is the text of r.
-func (r Rate) String() string {
+func (r Rate) String() string { return perText(r.Calls, r.Seconds) }
+
+func perText(n, seconds int) string {
 	for _, u := range units {
-		if r.Seconds == u.seconds {
-			return fmt.Sprintf("%d/%s", r.Calls, u.names[0])
+		if seconds == u.seconds {
+			return fmt.Sprintf("%d/%s", n, u.names[0])
 		}
 	}
-	return fmt.Sprintf("%d/%ds", r.Calls, r.Seconds)
+	return fmt.Sprintf("%d/%ds", n, seconds)
 }
 
 var errRate = errors.New("expected calls in a time, as 10/min, 3/s, 100/h, 500/day or 10/90s")
 
 // ParseRate reads the text of a rate.
 func ParseRate(text string) (Rate, error) {
-	calls, per, found := strings.Cut(text, "/")
-	n, ok := count(calls)
-	seconds, known := secondsIn(per)
-	if !found || !ok || !known {
+	calls, seconds, ok := parsePer(text)
+	if !ok {
 		return Rate{}, errRate
 	}
-	return Rate{n, seconds}, nil
+	return Rate{calls, seconds}, nil
+}
+
+func parsePer(text string) (n, seconds int, ok bool) {
+	number, per, found := strings.Cut(text, "/")
+	n, counts := count(number)
+	seconds, known := secondsIn(per)
+	return n, seconds, found && counts && known
 }
 
 func secondsIn(per string) (int, bool) {
@@ -72,6 +79,35 @@ func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 // UnmarshalText reads r.
 func (r *Rate) UnmarshalText(text []byte) (err error) {
 	*r, err = ParseRate(string(text))
+	return err
+}
+
+// Budget is a number of tokens in a time. Its text is as that of a Rate: "50000/h".
+type Budget struct {
+	Tokens  int
+	Seconds int
+}
+
+// String is the text of b.
+func (b Budget) String() string { return perText(b.Tokens, b.Seconds) }
+
+var errBudget = errors.New("expected tokens in a time, as 50000/hour, 200000/day or 1000/90s")
+
+// ParseBudget reads the text of a budget.
+func ParseBudget(text string) (Budget, error) {
+	tokens, seconds, ok := parsePer(text)
+	if !ok {
+		return Budget{}, errBudget
+	}
+	return Budget{tokens, seconds}, nil
+}
+
+// MarshalText writes b.
+func (b Budget) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText reads b.
+func (b *Budget) UnmarshalText(text []byte) (err error) {
+	*b, err = ParseBudget(string(text))
 	return err
 }
 

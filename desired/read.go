@@ -137,6 +137,7 @@ func (c *collector) grant(n ast.Node) {
 		field{"name", true, c.text(&g.Name)},
 		field{"for", true, c.subject(&g.For)},
 		field{"on", true, c.resource(&g.On)},
+		field{"condition", false, c.text(&g.Condition)},
 		field{"from", false, c.time(&g.From)},
 		field{"until", false, c.time(&g.Until)},
 		field{"reason", false, c.text(&g.Reason)})
@@ -154,10 +155,14 @@ func (c *collector) guardrail(n ast.Node) {
 		field{"for", true, c.subject(&g.For)},
 		field{"except", false, c.subject(&g.Except)},
 		field{"on", true, c.resource(&g.On)},
+		field{"condition", false, c.text(&g.Condition)},
 		field{"deny", false, c.truth(&g.Deny)},
 		field{"approval", false, c.approval(&g.Approval)},
 		field{"mfa", false, c.truth(&g.MFA)},
 		field{"rate_limit", false, parsed(&c.reader, ParseRate, func(v Rate) { g.RateLimit = &v })},
+		field{"require", false, c.text(&g.Require)},
+		field{"token_budget", false, parsed(&c.reader, ParseBudget, func(v Budget) { g.TokenBudget = &v })},
+		field{"max_response_bytes", false, number(&c.reader, &g.MaxResponseBytes)},
 		field{"reason", false, c.text(&g.Reason)})
 	if c.keep(n, before, g.Path("")) {
 		c.set.Guardrails = append(c.set.Guardrails, g)

@@ -48,27 +48,32 @@ const (
 
 // Grant is a grant, known by its key.
 type Grant struct {
-	Key    string          `json:"key"`
-	Name   string          `json:"name"`
-	For    policy.Subject  `json:"for"`
-	On     policy.Resource `json:"on"`
-	From   *time.Time      `json:"from,omitempty"`
-	Until  *time.Time      `json:"until,omitempty"`
-	Reason string          `json:"reason,omitempty"`
-}
-
-// Guardrail is a guardrail, known by its key. It has exactly one effect: Deny, Approval, MFA or RateLimit.
-type Guardrail struct {
 	Key       string          `json:"key"`
 	Name      string          `json:"name"`
 	For       policy.Subject  `json:"for"`
-	Except    policy.Subject  `json:"except,omitzero"`
 	On        policy.Resource `json:"on"`
-	Deny      bool            `json:"deny,omitempty"`
-	Approval  *Approval       `json:"approval,omitempty"`
-	MFA       bool            `json:"mfa,omitempty"`
-	RateLimit *Rate           `json:"rate_limit,omitempty"`
+	Condition string          `json:"condition,omitempty"` // CEL
+	From      *time.Time      `json:"from,omitempty"`
+	Until     *time.Time      `json:"until,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
+}
+
+// Guardrail is a guardrail, known by its key. It has exactly one effect, the fields from Deny to MaxResponseBytes.
+type Guardrail struct {
+	Key              string          `json:"key"`
+	Name             string          `json:"name"`
+	For              policy.Subject  `json:"for"`
+	Except           policy.Subject  `json:"except,omitzero"`
+	On               policy.Resource `json:"on"`
+	Condition        string          `json:"condition,omitempty"` // CEL
+	Deny             bool            `json:"deny,omitempty"`
+	Approval         *Approval       `json:"approval,omitempty"`
+	MFA              bool            `json:"mfa,omitempty"`
+	RateLimit        *Rate           `json:"rate_limit,omitempty"`
+	Require          string          `json:"require,omitempty"`      // CEL
+	TokenBudget      *Budget         `json:"token_budget,omitempty"` // tokens in a time
+	MaxResponseBytes int64           `json:"max_response_bytes,omitempty"`
+	Reason           string          `json:"reason,omitempty"`
 }
 
 // Approval is the demand that people approve a call before it runs.
@@ -94,7 +99,7 @@ func (g Guardrail) Path(field string) string { return Path(Guardrails, g.Key, fi
 
 // Effect is the effect of the guardrail, which names teams where the policy has their ids.
 func (g Guardrail) Effect() policy.Effect {
-	e := policy.Effect{Deny: g.Deny, MFA: g.MFA}
+	e := policy.Effect{Deny: g.Deny, MFA: g.MFA, Require: g.Require, MaxResponseBytes: g.MaxResponseBytes}
 	if a := g.Approval; a != nil {
 		e.Approval = &policy.Approval{
 			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, PendingSeconds: int(a.Pending),
@@ -103,12 +108,16 @@ func (g Guardrail) Effect() policy.Effect {
 	if g.RateLimit != nil {
 		e.RateLimit = &policy.RateLimit{Calls: g.RateLimit.Calls, Seconds: g.RateLimit.Seconds}
 	}
+	if g.TokenBudget != nil {
+		e.TokenBudget = &policy.TokenBudget{Tokens: g.TokenBudget.Tokens, Seconds: g.TokenBudget.Seconds}
+	}
 	return e
 }
 
 // SetEffect makes the effect of the guardrail that of e.
 func (g *Guardrail) SetEffect(e policy.Effect) {
-	g.Deny, g.MFA, g.Approval, g.RateLimit = e.Deny, e.MFA, nil, nil
+	g.Deny, g.MFA, g.Require, g.MaxResponseBytes = e.Deny, e.MFA, e.Require, e.MaxResponseBytes
+	g.Approval, g.RateLimit, g.TokenBudget = nil, nil, nil
 	if a := e.Approval; a != nil {
 		g.Approval = &Approval{
 			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, Pending: Span(a.PendingSeconds),
@@ -116,5 +125,8 @@ func (g *Guardrail) SetEffect(e policy.Effect) {
 	}
 	if l := e.RateLimit; l != nil {
 		g.RateLimit = &Rate{l.Calls, l.Seconds}
+	}
+	if b := e.TokenBudget; b != nil {
+		g.TokenBudget = &Budget{b.Tokens, b.Seconds}
 	}
 }

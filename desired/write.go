@@ -79,9 +79,9 @@ func (w *writer) truth(name string, value bool) {
 	}
 }
 
-func (w *writer) number(name string, value int) {
+func (w *writer) number(name string, value int64) {
 	if value != 0 {
-		w.field(name, strconv.Itoa(value))
+		w.field(name, strconv.FormatInt(value, 10))
 	}
 }
 
@@ -142,6 +142,7 @@ func (w *writer) grant(g Grant) {
 	w.text("name", g.Name)
 	w.inside("for", func() { w.subject(g.For) })
 	w.inside("on", func() { w.resource(g.On) })
+	w.text("condition", g.Condition)
 	w.time("from", g.From)
 	w.time("until", g.Until)
 	w.text("reason", g.Reason)
@@ -155,11 +156,12 @@ func (w *writer) guardrail(g Guardrail) {
 		w.inside("except", func() { w.subject(g.Except) })
 	}
 	w.inside("on", func() { w.resource(g.On) })
+	w.text("condition", g.Condition)
 	w.truth("deny", g.Deny)
 	if a := g.Approval; a != nil {
 		w.inside("approval", func() {
-			w.number("quorum", a.Quorum)
-			w.number("deny_quorum", a.DenyQuorum)
+			w.number("quorum", int64(a.Quorum))
+			w.number("deny_quorum", int64(a.DenyQuorum))
 			w.truth("owning_team", a.OwningTeam)
 			w.texts("teams", a.Teams)
 			if a.Pending != 0 {
@@ -171,6 +173,11 @@ func (w *writer) guardrail(g Guardrail) {
 	if g.RateLimit != nil {
 		w.field("rate_limit", g.RateLimit.String())
 	}
+	w.text("require", g.Require)
+	if g.TokenBudget != nil {
+		w.field("token_budget", g.TokenBudget.String())
+	}
+	w.number("max_response_bytes", g.MaxResponseBytes)
 	w.text("reason", g.Reason)
 }
 

@@ -23,6 +23,7 @@ type Grant struct {
 	Name          string
 	Subject       policy.Subject
 	Resource      policy.Resource
+	Condition     string // CEL; "" is always true
 	NotBefore     *time.Time
 	NotAfter      *time.Time
 	Reason        string
@@ -47,19 +48,20 @@ const (
 	GrantEnded   GrantState = "ended" // somebody ended it
 )
 
-// NewGrant is what CreateGrant needs.
+// NewGrant is what CreateGrant and ChangeGrant need.
 type NewGrant struct {
 	Key       string // "": its id will be
 	Name      string
 	Subject   policy.Subject
 	Resource  policy.Resource
+	Condition string // CEL, as policy.CheckCondition wants it; "": none
 	NotBefore *time.Time
 	NotAfter  *time.Time
 	Reason    string
 }
 
 const selectGrants = `
-	select g.id, g.key, g.name, g.subject, g.resource, g.not_before, g.not_after, g.reason, g.version,
+	select g.id, g.key, g.name, g.subject, g.resource, g.condition, g.not_before, g.not_after, g.reason, g.version,
 	       g.created_by, coalesce(c.name, g.created_by) as created_by_name, g.created_at,
 	       g.ended_at, g.ended_by, coalesce(e.name, g.ended_by) as ended_by_name,
 	       case when g.ended_at is not null then 'ended'
@@ -100,12 +102,12 @@ func (r *Registry) CreateGrant(ctx context.Context, who identity.Principal, n Ne
 // createGrantTx makes a grant of a clean n. The caller moves the policy's generation.
 func createGrantTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n NewGrant) (id string, err error) {
 	err = tx.QueryRow(ctx, `
-		insert into grants (key, name, subject, resource, not_before, not_after, reason, created_by)
-		values (@key, @name, @subject, @resource, @not_before, @not_after, @reason, @by)
+		insert into grants (key, name, subject, resource, condition, not_before, not_after, reason, created_by)
+		values (@key, @name, @subject, @resource, @condition, @not_before, @not_after, @reason, @by)
 		returning id`,
 		pgx.StrictNamedArgs{
-			"key": n.Key, "name": n.Name, "subject": n.Subject, "resource": n.Resource, "not_before": n.NotBefore,
-			"not_after": n.NotAfter, "reason": n.Reason, "by": who.ID,
+			"key": n.Key, "name": n.Name, "subject": n.Subject, "resource": n.Resource, "condition": n.Condition,
+			"not_before": n.NotBefore, "not_after": n.NotAfter, "reason": n.Reason, "by": who.ID,
 		}).Scan(&id)
 	if err != nil {
 		return "", fmt.Errorf("inserting grant: %w", err)
@@ -123,12 +125,15 @@ func (n *NewGrant) detail() map[string]any {
 	if n.Key != "" {
 		detail["key"] = n.Key
 	}
+	if n.Condition != "" {
+		detail["condition"] = n.Condition
+	}
 	return detail
 }
 
 // clean trims n and says everything that is wrong with it. Times are kept to the microsecond, as the database does.
 func (n *NewGrant) clean() error {
-	invalid := problem.New(problem.Invalid, "invalid_grant", "The grant was not created. Nothing was changed.")
+	invalid := problem.New(problem.Invalid, "invalid_grant", "The grant cannot be as it is said here. Nothing was changed.")
 	n.Name, n.Reason = strings.TrimSpace(n.Name), strings.TrimSpace(n.Reason)
 	if n.Key != "" && !ruleKey.MatchString(n.Key) {
 		invalid.Field("key", badKey)
@@ -141,6 +146,7 @@ func (n *NewGrant) clean() error {
 	}
 	ruleField(invalid, "subject", n.Subject.Validate())
 	ruleField(invalid, "resource", n.Resource.Validate())
+	checkCondition(invalid, n.Condition)
 	n.NotBefore, n.NotAfter = truncated(n.NotBefore), truncated(n.NotAfter)
 	for field, at := range map[string]*time.Time{"not_before": n.NotBefore, "not_after": n.NotAfter} {
 		if at != nil && (at.Year() < 2000 || at.Year() > 2200) {

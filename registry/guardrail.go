@@ -24,6 +24,7 @@ type Guardrail struct {
 	Subject       policy.Subject
 	Except        policy.Subject
 	Resource      policy.Resource
+	Condition     string // CEL; "" is always true
 	Effect        policy.Effect
 	Reason        string
 	Version       int64
@@ -35,19 +36,20 @@ type Guardrail struct {
 	EndedByName   string
 }
 
-// NewGuardrail is what CreateGuardrail needs.
+// NewGuardrail is what CreateGuardrail and ChangeGuardrail need.
 type NewGuardrail struct {
-	Key      string // "": its id will be
-	Name     string
-	Subject  policy.Subject
-	Except   policy.Subject
-	Resource policy.Resource
-	Effect   policy.Effect
-	Reason   string
+	Key       string // "": its id will be
+	Name      string
+	Subject   policy.Subject
+	Except    policy.Subject
+	Resource  policy.Resource
+	Condition string // CEL, as policy.CheckCondition wants it; "": none
+	Effect    policy.Effect
+	Reason    string
 }
 
 const selectGuardrails = `
-	select g.id, g.key, g.name, g.subject, g.exempt as except, g.resource, g.effect, g.reason, g.version,
+	select g.id, g.key, g.name, g.subject, g.exempt as except, g.resource, g.condition, g.effect, g.reason, g.version,
 	       g.created_by, coalesce(c.name, g.created_by) as created_by_name, g.created_at,
 	       g.ended_at, g.ended_by, coalesce(e.name, g.ended_by) as ended_by_name
 	from guardrails g
@@ -110,12 +112,12 @@ func (r *Registry) CreateGuardrail(ctx context.Context, who identity.Principal, 
 // createGuardrailTx makes a guardrail of a clean n. The caller moves the policy's generation.
 func createGuardrailTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n NewGuardrail) (id string, err error) {
 	err = tx.QueryRow(ctx, `
-		insert into guardrails (key, name, subject, exempt, resource, effect, reason, created_by)
-		values (@key, @name, @subject, @exempt, @resource, @effect, @reason, @by)
+		insert into guardrails (key, name, subject, exempt, resource, condition, effect, reason, created_by)
+		values (@key, @name, @subject, @exempt, @resource, @condition, @effect, @reason, @by)
 		returning id`,
 		pgx.StrictNamedArgs{
 			"key": n.Key, "name": n.Name, "subject": n.Subject, "exempt": n.Except, "resource": n.Resource,
-			"effect": n.Effect, "reason": n.Reason, "by": who.ID,
+			"condition": n.Condition, "effect": n.Effect, "reason": n.Reason, "by": who.ID,
 		}).Scan(&id)
 	if err != nil {
 		return "", fmt.Errorf("inserting guardrail: %w", err)
@@ -133,11 +135,14 @@ func (n *NewGuardrail) detail() map[string]any {
 	if n.Key != "" {
 		detail["key"] = n.Key
 	}
+	if n.Condition != "" {
+		detail["condition"] = n.Condition
+	}
 	return detail
 }
 
 func (n *NewGuardrail) clean() error {
-	invalid := problem.New(problem.Invalid, "invalid_guardrail", "The guardrail was not created. Nothing was changed.")
+	invalid := problem.New(problem.Invalid, "invalid_guardrail", "The guardrail cannot be as it is said here. Nothing was changed.")
 	n.Name, n.Reason = strings.TrimSpace(n.Name), strings.TrimSpace(n.Reason)
 	if n.Key != "" && !ruleKey.MatchString(n.Key) {
 		invalid.Field("key", badKey)
@@ -150,6 +155,7 @@ func (n *NewGuardrail) clean() error {
 	}
 	ruleField(invalid, "subject", n.Subject.Validate())
 	ruleField(invalid, "resource", n.Resource.Validate())
+	checkCondition(invalid, n.Condition)
 	ruleField(invalid, "effect", n.Effect.Validate())
 	except, err := json.Marshal(n.Except)
 	if err == nil {

@@ -134,7 +134,8 @@ func (p *planner) grant(want desired.Grant) {
 		return
 	}
 	n := NewGrant{
-		Key: want.Key, Name: want.Name, Subject: want.For, Resource: want.On, NotBefore: want.From, NotAfter: want.Until, Reason: want.Reason,
+		Key: want.Key, Name: want.Name, Subject: want.For, Resource: want.On, Condition: want.Condition,
+		NotBefore: want.From, NotAfter: want.Until, Reason: want.Reason,
 	}
 	if !p.fields(n.clean(), want.Path) {
 		return
@@ -142,7 +143,10 @@ func (p *planner) grant(want desired.Grant) {
 	want.Name, want.Reason, want.From, want.Until = n.Name, n.Reason, n.NotBefore, n.NotAfter
 	change := PlannedChange{Kind: Adds, What: "grant", Key: want.Key, Name: want.Name, Fields: desired.Differences(now.is.Fields(), want.Fields())}
 	source := policy.SourceGrant{
-		Grant:    policy.Grant{ID: cmp.Or(now.id, "new "+want.Key), Name: n.Name, Subject: n.Subject, NotBefore: n.NotBefore, NotAfter: n.NotAfter},
+		Grant: policy.Grant{
+			ID: cmp.Or(now.id, "new "+want.Key), Name: n.Name, Subject: n.Subject, Condition: n.Condition,
+			NotBefore: n.NotBefore, NotAfter: n.NotAfter,
+		},
 		Resource: n.Resource,
 	}
 	foresee := func(f *foreseen) { f.grants[source.ID] = source }
@@ -164,7 +168,8 @@ func (p *planner) guardrail(want desired.Guardrail) {
 		return
 	}
 	n := NewGuardrail{
-		Key: want.Key, Name: want.Name, Subject: want.For, Except: want.Except, Resource: want.On, Effect: want.Effect(), Reason: want.Reason,
+		Key: want.Key, Name: want.Name, Subject: want.For, Except: want.Except, Resource: want.On,
+		Condition: want.Condition, Effect: want.Effect(), Reason: want.Reason,
 	}
 	good := p.fields(n.clean(), want.Path)
 	if want.Approval != nil {
@@ -178,10 +183,12 @@ func (p *planner) guardrail(want desired.Guardrail) {
 	want.Name, want.Reason = n.Name, n.Reason
 	change := PlannedChange{Kind: Adds, What: "guardrail", Key: want.Key, Name: want.Name, Fields: desired.Differences(now.is.Fields(), want.Fields())}
 	source := policy.SourceGuardrail{
-		Guardrail: policy.Guardrail{ID: cmp.Or(now.id, "new "+want.Key), Name: n.Name, Subject: n.Subject, Except: n.Except, Effect: n.Effect},
-		Resource:  n.Resource,
+		Guardrail: policy.Guardrail{
+			ID: cmp.Or(now.id, "new "+want.Key), Name: n.Name, Subject: n.Subject, Except: n.Except, Condition: n.Condition,
+			Effect: p.withIDs(n.Effect),
+		},
+		Resource: n.Resource,
 	}
-	source.Effect = p.withIDs(n.Effect)
 	foresee := func(f *foreseen) { f.guardrails[source.ID] = source }
 	if !there {
 		p.add(planStep{change, foresee, func(ctx context.Context, a *applier) error { return a.createGuardrail(ctx, n) }})

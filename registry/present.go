@@ -120,12 +120,13 @@ func (p present) readServers(ctx context.Context, tx pgx.Tx, names []string) err
 
 func (p present) readGrants(ctx context.Context, tx pgx.Tx) error {
 	rows, _ := tx.Query(ctx, `
-		select id, version, key, name, subject::text, resource::text, not_before, not_after, reason
+		select id, version, key, name, subject::text, resource::text, condition, not_before, not_after, reason
 		from grants where ended_at is null`)
 	var k kept[desired.Grant]
 	var subject, resource string
 	var from, until *time.Time
-	_, err := pgx.ForEachRow(rows, []any{&k.id, &k.version, &k.is.Key, &k.is.Name, &subject, &resource, &from, &until, &k.is.Reason}, func() (err error) {
+	into := []any{&k.id, &k.version, &k.is.Key, &k.is.Name, &subject, &resource, &k.is.Condition, &from, &until, &k.is.Reason}
+	_, err := pgx.ForEachRow(rows, into, func() (err error) {
 		g := k
 		if g.is.For, g.is.On, err = parseRule(subject, resource); err != nil {
 			return fmt.Errorf("grant %s: %w", k.id, err)
@@ -152,11 +153,12 @@ func parseRule(subject, resource string) (policy.Subject, policy.Resource, error
 
 func (p present) readGuardrails(ctx context.Context, tx pgx.Tx) error {
 	rows, _ := tx.Query(ctx, `
-		select id, version, key, name, subject::text, exempt::text, resource::text, effect::text, reason
+		select id, version, key, name, subject::text, exempt::text, resource::text, condition, effect::text, reason
 		from guardrails where ended_at is null`)
 	var k kept[desired.Guardrail]
 	var subject, except, resource, effect string
-	_, err := pgx.ForEachRow(rows, []any{&k.id, &k.version, &k.is.Key, &k.is.Name, &subject, &except, &resource, &effect, &k.is.Reason}, func() (err error) {
+	into := []any{&k.id, &k.version, &k.is.Key, &k.is.Name, &subject, &except, &resource, &k.is.Condition, &effect, &k.is.Reason}
+	_, err := pgx.ForEachRow(rows, into, func() (err error) {
 		g := k
 		if g.is.For, g.is.On, err = parseRule(subject, resource); err != nil {
 			return fmt.Errorf("guardrail %s: %w", k.id, err)

@@ -26,12 +26,12 @@ func keyTaken(what string) *problem.Error {
 func changeGrantTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id string, version int64, n NewGrant) error {
 	tag, err := tx.Exec(ctx, `
 		update grants
-		set name = @name, subject = @subject, resource = @resource, not_before = @not_before, not_after = @not_after,
-		    reason = @reason, version = version + 1
+		set name = @name, subject = @subject, resource = @resource, condition = @condition, not_before = @not_before,
+		    not_after = @not_after, reason = @reason, version = version + 1
 		where id = @id and version = @version and ended_at is null`,
 		pgx.StrictNamedArgs{
 			"id": id, "version": version, "name": n.Name, "subject": n.Subject, "resource": n.Resource,
-			"not_before": n.NotBefore, "not_after": n.NotAfter, "reason": n.Reason,
+			"condition": n.Condition, "not_before": n.NotBefore, "not_after": n.NotAfter, "reason": n.Reason,
 		})
 	if err != nil {
 		return fmt.Errorf("changing grant: %w", err)
@@ -49,12 +49,12 @@ func changeGrantTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id st
 func changeGuardrailTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id string, version int64, n NewGuardrail) error {
 	tag, err := tx.Exec(ctx, `
 		update guardrails
-		set name = @name, subject = @subject, exempt = @exempt, resource = @resource, effect = @effect, reason = @reason,
-		    version = version + 1
+		set name = @name, subject = @subject, exempt = @exempt, resource = @resource, condition = @condition, effect = @effect,
+		    reason = @reason, version = version + 1
 		where id = @id and version = @version and ended_at is null`,
 		pgx.StrictNamedArgs{
 			"id": id, "version": version, "name": n.Name, "subject": n.Subject, "exempt": n.Except, "resource": n.Resource,
-			"effect": n.Effect, "reason": n.Reason,
+			"condition": n.Condition, "effect": n.Effect, "reason": n.Reason,
 		})
 	if err != nil {
 		return fmt.Errorf("changing guardrail: %w", err)

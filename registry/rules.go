@@ -49,15 +49,15 @@ func (m *memory[T]) keep(all map[string]T) {
 
 func (r *Registry) readGrants(ctx context.Context, tx pgx.Tx, s *Snapshot) error {
 	rows, _ := tx.Query(ctx, `
-		select id, id || '.' || version, name, subject::text, resource::text, not_before, not_after
+		select id, id || '.' || version, name, subject::text, resource::text, condition, not_before, not_after
 		from grants where ended_at is null order by id`)
 	known, kept := r.grants.known(), map[string]policy.SourceGrant{}
-	var id, key, name, subject, resource string
+	var id, key, name, subject, resource, condition string
 	var from, until *time.Time
-	_, err := pgx.ForEachRow(rows, []any{&id, &key, &name, &subject, &resource, &from, &until}, func() (err error) {
+	_, err := pgx.ForEachRow(rows, []any{&id, &key, &name, &subject, &resource, &condition, &from, &until}, func() (err error) {
 		g, seen := known[key]
 		if !seen {
-			g.Grant = policy.Grant{ID: id, Name: name, NotBefore: from, NotAfter: until}
+			g.Grant = policy.Grant{ID: id, Name: name, NotBefore: from, NotAfter: until, Condition: condition}
 			if g.Subject, err = policy.ParseSubject([]byte(subject)); err != nil {
 				return fmt.Errorf("grant %s: %w", id, err)
 			}
@@ -78,12 +78,13 @@ func (r *Registry) readGrants(ctx context.Context, tx pgx.Tx, s *Snapshot) error
 
 func (r *Registry) readGuardrails(ctx context.Context, tx pgx.Tx, s *Snapshot) error {
 	rows, _ := tx.Query(ctx, `
-		select id, id || '.' || version, name, subject::text, exempt::text, resource::text, effect::text
+		select id, id || '.' || version, name, subject::text, exempt::text, resource::text, condition, effect::text
 		from guardrails where ended_at is null order by id`)
 	known, kept := r.guardrails.known(), map[string]policy.SourceGuardrail{}
 	var id, key, name string
 	var text guardrailText
-	_, err := pgx.ForEachRow(rows, []any{&id, &key, &name, &text.subject, &text.exempt, &text.resource, &text.effect}, func() (err error) {
+	into := []any{&id, &key, &name, &text.subject, &text.exempt, &text.resource, &text.condition, &text.effect}
+	_, err := pgx.ForEachRow(rows, into, func() (err error) {
 		g, seen := known[key]
 		if !seen {
 			if g, err = text.parse(id, name); err != nil {
@@ -102,10 +103,10 @@ func (r *Registry) readGuardrails(ctx context.Context, tx pgx.Tx, s *Snapshot) e
 }
 
 // guardrailText is a guardrail as it is stored.
-type guardrailText struct{ subject, exempt, resource, effect string }
+type guardrailText struct{ subject, exempt, resource, condition, effect string }
 
 func (t guardrailText) parse(id, name string) (g policy.SourceGuardrail, err error) {
-	g.Guardrail = policy.Guardrail{ID: id, Name: name}
+	g.Guardrail = policy.Guardrail{ID: id, Name: name, Condition: t.condition}
 	if g.Subject, err = policy.ParseSubject([]byte(t.subject)); err != nil {
 		return g, err
 	}

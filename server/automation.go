@@ -45,10 +45,12 @@ func (s *Server) automationOperations() []operation {
 		{post, "/v1/grants", grant, "Make a grant.", makes(s, s.makeGrant)},
 		{post, "/v1/grants/preview", rules, "What a resource reaches today. Changes nothing.", acts(s, s.preview)},
 		{get, "/v1/grants/:id", rules, "A grant.", reads(s.readGrant)},
+		{put, "/v1/grants/:id", grant, "Make a grant what is said. Its key stays.", changes(s, s.changeGrant)},
 		{post, "/v1/grants/:id/end", grant, "End a grant, for good.", changes(s, s.stopGrant)},
 		{get, "/v1/guardrails", rules, "List guardrails, newest first.", lists(s.listGuardrails)},
 		{post, "/v1/guardrails", grant, "Make a guardrail.", makes(s, s.makeGuardrail)},
 		{get, "/v1/guardrails/:id", rules, "A guardrail.", reads(s.readGuardrail)},
+		{put, "/v1/guardrails/:id", grant, "Make a guardrail what is said. Its key stays, and only a person changes more than its name and reason.", changes(s, s.changeGuardrail)},
 		{post, "/v1/guardrails/:id/end", grant, "End a guardrail. A person has to, in a session: always 403 interactive_only.", changes(s, s.stopGuardrail)},
 
 		{get, "/v1/audit", machine(identity.ReadAudit), "The audit log, newest first.", lists(s.listAudit)},

@@ -71,6 +71,10 @@ func (s *Server) makeGrant(c echo.Context, who identity.Principal, in newGrantJS
 	return said(grantOf)(s.registry.CreateGrant(c.Request().Context(), who, registry.NewGrant(in)))
 }
 
+func (s *Server) changeGrant(c echo.Context, who identity.Principal, version int64, in newGrantJSON) (*grantJSON, error) {
+	return said(grantOf)(s.registry.ChangeGrant(c.Request().Context(), who, c.Param("id"), version, registry.NewGrant(in)))
+}
+
 func (s *Server) stopGrant(c echo.Context, who identity.Principal, version int64, in reasonJSON) (*grantJSON, error) {
 	return said(grantOf)(s.registry.EndGrant(c.Request().Context(), who, c.Param("id"), version, in.Reason))
 }
@@ -80,7 +84,13 @@ func (s *Server) preview(c echo.Context, who identity.Principal, in previewJSON)
 	if err != nil {
 		return nil, err
 	}
-	return &reachJSON{Items: whole(found, reachedOf).Items}, nil
+	out := reachJSON{Items: whole(found, reachedOf).Items}
+	if in.Condition != "" {
+		if out.Findings, err = s.registry.ConditionFindings(c.Request().Context(), who, in.Condition, in.Resource); err != nil {
+			return nil, err
+		}
+	}
+	return &out, nil
 }
 
 type endedQuery struct {
@@ -98,6 +108,10 @@ func (s *Server) readGuardrail(c echo.Context, who identity.Principal) (*guardra
 
 func (s *Server) makeGuardrail(c echo.Context, who identity.Principal, in newGuardrailJSON) (*guardrailJSON, error) {
 	return said(guardrailOf)(s.registry.CreateGuardrail(c.Request().Context(), who, registry.NewGuardrail(in)))
+}
+
+func (s *Server) changeGuardrail(c echo.Context, who identity.Principal, version int64, in newGuardrailJSON) (*guardrailJSON, error) {
+	return said(guardrailOf)(s.registry.ChangeGuardrail(c.Request().Context(), who, c.Param("id"), version, registry.NewGuardrail(in)))
 }
 
 // stopGuardrail is for those who look for it: a person has to do this, and the domain says so.

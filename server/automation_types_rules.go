@@ -14,6 +14,7 @@ type grantJSON struct {
 	Name          string              `json:"name"`
 	Subject       policy.Subject      `json:"subject"`
 	Resource      policy.Resource     `json:"resource"`
+	Condition     string              `json:"condition,omitempty" doc:"CEL; the grant counts where it is true."`
 	NotBefore     *time.Time          `json:"not_before,omitempty"`
 	NotAfter      *time.Time          `json:"not_after,omitempty"`
 	Reason        string              `json:"reason"`
@@ -32,8 +33,8 @@ func (g grantJSON) address() string { return "/v1/grants/" + g.ID }
 
 func grantOf(g registry.Grant) grantJSON {
 	return grantJSON{
-		ID: g.ID, Key: g.Key, Name: g.Name, Subject: g.Subject, Resource: g.Resource, NotBefore: g.NotBefore, NotAfter: g.NotAfter,
-		Reason: g.Reason, State: g.State, Version: g.Version, CreatedBy: g.CreatedBy, CreatedByName: g.CreatedByName,
+		ID: g.ID, Key: g.Key, Name: g.Name, Subject: g.Subject, Resource: g.Resource, Condition: g.Condition,
+		NotBefore: g.NotBefore, NotAfter: g.NotAfter, Reason: g.Reason, State: g.State, Version: g.Version, CreatedBy: g.CreatedBy, CreatedByName: g.CreatedByName,
 		CreatedAt: g.CreatedAt, EndedAt: g.EndedAt, EndedBy: g.EndedBy, EndedByName: g.EndedByName,
 	}
 }
@@ -43,18 +44,21 @@ type newGrantJSON struct {
 	Name      string          `json:"name"`
 	Subject   policy.Subject  `json:"subject"`
 	Resource  policy.Resource `json:"resource"`
+	Condition string          `json:"condition,omitempty" doc:"CEL over args, principal, tool, server and now; at most 4096 bytes."`
 	NotBefore *time.Time      `json:"not_before,omitempty"`
 	NotAfter  *time.Time      `json:"not_after,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 }
 
 type previewJSON struct {
-	Resource policy.Resource `json:"resource"`
+	Resource  policy.Resource `json:"resource"`
+	Condition string          `json:"condition,omitempty" doc:"CEL, to compare with the input schemas of what is reached."`
 }
 
 // reachJSON is what a resource reaches today.
 type reachJSON struct {
-	Items []reachedJSON `json:"items"`
+	Items    []reachedJSON `json:"items"`
+	Findings []string      `json:"findings,omitempty" doc:"What the condition asks for that some of these tools do not take."`
 }
 
 type reachedJSON struct {
@@ -82,6 +86,7 @@ type guardrailJSON struct {
 	Subject       policy.Subject  `json:"subject"`
 	Except        policy.Subject  `json:"except,omitzero"`
 	Resource      policy.Resource `json:"resource"`
+	Condition     string          `json:"condition,omitempty" doc:"CEL; the guardrail holds where it is true or fails."`
 	Effect        policy.Effect   `json:"effect"`
 	Reason        string          `json:"reason"`
 	Version       int64           `json:"version" doc:"As in the ETag."`
@@ -98,20 +103,21 @@ func (g guardrailJSON) address() string { return "/v1/guardrails/" + g.ID }
 
 func guardrailOf(g registry.Guardrail) guardrailJSON {
 	return guardrailJSON{
-		ID: g.ID, Key: g.Key, Name: g.Name, Subject: g.Subject, Except: g.Except, Resource: g.Resource, Effect: g.Effect, Reason: g.Reason,
-		Version: g.Version, CreatedBy: g.CreatedBy, CreatedByName: g.CreatedByName, CreatedAt: g.CreatedAt,
+		ID: g.ID, Key: g.Key, Name: g.Name, Subject: g.Subject, Except: g.Except, Resource: g.Resource, Condition: g.Condition,
+		Effect: g.Effect, Reason: g.Reason, Version: g.Version, CreatedBy: g.CreatedBy, CreatedByName: g.CreatedByName, CreatedAt: g.CreatedAt,
 		EndedAt: g.EndedAt, EndedBy: g.EndedBy, EndedByName: g.EndedByName,
 	}
 }
 
 type newGuardrailJSON struct {
-	Key      string          `json:"key,omitempty" doc:"The name by which files know it; its id unless given."`
-	Name     string          `json:"name"`
-	Subject  policy.Subject  `json:"subject"`
-	Except   policy.Subject  `json:"except,omitzero"`
-	Resource policy.Resource `json:"resource"`
-	Effect   policy.Effect   `json:"effect"`
-	Reason   string          `json:"reason,omitempty"`
+	Key       string          `json:"key,omitempty" doc:"The name by which files know it; its id unless given."`
+	Name      string          `json:"name"`
+	Subject   policy.Subject  `json:"subject"`
+	Except    policy.Subject  `json:"except,omitzero"`
+	Resource  policy.Resource `json:"resource"`
+	Condition string          `json:"condition,omitempty" doc:"CEL over args, principal, tool, server and now; at most 4096 bytes."`
+	Effect    policy.Effect   `json:"effect"`
+	Reason    string          `json:"reason,omitempty"`
 }
 
 type gatewayJSON struct {
