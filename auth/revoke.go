@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,9 +21,8 @@ func (a *Authority) RevokeAutomation(ctx context.Context, who identity.Principal
 	if err := who.Can(identity.EnrolGateway, ""); err != nil {
 		return err
 	}
-	if reason = strings.TrimSpace(reason); reason == "" || plain(reason) != reason { // too long, or not visible
-		return problem.New(problem.Invalid, "invalid_reason", "Nothing was changed.").
-			Field("reason", "Say why in at most 500 characters, for the one who asks later.")
+	if err := cleanReason(&reason); err != nil {
+		return err
 	}
 	err := postgres.InTx(ctx, a.pool, func(tx pgx.Tx) error {
 		return revokeTx(ctx, tx, who, id, AutomationClient, map[string]any{"reason": reason})
