@@ -105,7 +105,7 @@ type Guardrail struct {
 
 // Marshal returns the one encoding of the document. Equal documents give equal
 // bytes.
-func (d Document) Marshal() ([]byte, error) { return marshal(d) }
+func (d Document) Marshal() ([]byte, error) { return encode(&d) }
 
 func marshal(v any) ([]byte, error) {
 	var out bytes.Buffer
