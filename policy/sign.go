@@ -2,6 +2,8 @@ package policy
 
 import (
 	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -18,29 +20,32 @@ type Signature struct {
 	JWS      string // compact JWS with it
 }
 
-// Sign signs the bytes of a document by EdDSA. kid names the key.
+// Sign signs the bytes of a document by EdDSA (RFC 8037). kid names the key. A document may have many megabytes, so the
+// signature is put together here, where its payload is encoded once.
 func Sign(doc []byte, key ed25519.PrivateKey, kid string) (Signature, error) {
 	if len(key) != ed25519.PrivateKeySize || kid == "" {
 		return Signature{}, errors.New("signing policy: an Ed25519 key and its id are needed")
 	}
-	options := (&jose.SignerOptions{}).WithType(signatureType).WithHeader("kid", kid)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: key}, options)
+	header, err := json.Marshal(signatureHeader{string(jose.EdDSA), kid, signatureType})
 	if err != nil {
 		return Signature{}, fmt.Errorf("signing policy: %w", err)
 	}
-	signed, err := signer.Sign(doc)
-	if err != nil {
-		return Signature{}, fmt.Errorf("signing policy: %w", err)
-	}
-	detached, err := signed.DetachedCompactSerialize()
-	if err != nil {
-		return Signature{}, fmt.Errorf("signing policy: %w", err)
-	}
-	whole, err := signed.CompactSerialize()
-	if err != nil {
-		return Signature{}, fmt.Errorf("signing policy: %w", err)
-	}
-	return Signature{Detached: detached, JWS: whole}, nil
+	jws := make([]byte, 0, base64.RawURLEncoding.EncodedLen(len(header)+len(doc)+ed25519.SignatureSize)+8)
+	jws = append(base64.RawURLEncoding.AppendEncode(jws, header), '.')
+	head := len(jws)
+	jws = base64.RawURLEncoding.AppendEncode(jws, doc)
+	signature := base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, jws))
+	return Signature{
+		Detached: string(jws[:head]) + "." + signature,
+		JWS:      string(append(append(jws, '.'), signature...)),
+	}, nil
+}
+
+// signatureHeader is the protected header of a signature, RFC 7515 section 4.
+type signatureHeader struct {
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+	Type      string `json:"typ"`
 }
 
 var (
