@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -180,20 +179,28 @@ func inUTC(t *time.Time) *time.Time {
 // resolver finds the tools that a resource names.
 type resolver struct {
 	servers  []Server
-	lower    []string         // names, lower case
-	byName   map[string]int   // by lower-case name
-	patterns map[string][]int // what a pattern of names was found to match
-	tools    []*Tool          // what was resolved last
+	lower    []string               // names, lower case
+	byName   map[string]int         // by lower-case name
+	byTool   map[string][]toolPlace // by name, of whatever kind
+	patterns map[string][]int       // what a pattern of names was found to match
+	tools    []*Tool                // what was resolved last
 }
+
+// toolPlace is where a tool is: indexes of its server, and of it there.
+type toolPlace struct{ server, tool int }
 
 func newResolver(servers []Server) *resolver {
 	r := &resolver{
 		servers: servers, lower: make([]string, len(servers)),
-		byName: make(map[string]int, len(servers)), patterns: map[string][]int{},
+		byName: make(map[string]int, len(servers)), byTool: map[string][]toolPlace{}, patterns: map[string][]int{},
 	}
 	for i, s := range servers {
 		r.lower[i] = strings.ToLower(s.Name)
 		r.byName[r.lower[i]] = i
+		for j := range s.Tools {
+			name := s.Tools[j].Name
+			r.byTool[name] = append(r.byTool[name], toolPlace{i, j})
+		}
 	}
 	return r
 }
@@ -205,14 +212,13 @@ func (r *resolver) resolve(resource Resource) []*Tool {
 	if len(resource.Kinds) == 0 {
 		resource.Kinds = []Kind{KindTool}
 	}
-	exact := len(resource.Names) == 1 && !isGlob(resource.Names[0])
+	if len(resource.Names) == 1 && !isGlob(resource.Names[0]) {
+		r.addNamed(resource)
+		return r.tools
+	}
 	for _, i := range r.named(resource.Servers) {
 		s := &r.servers[i]
-		if len(resource.Labels) > 0 && !slices.ContainsFunc(s.Labels, func(l string) bool { return anyGlob(resource.Labels, l) }) {
-			continue
-		}
-		if exact {
-			r.addNamed(s, resource)
+		if !resource.labelled(s) {
 			continue
 		}
 		for j := range s.Tools {
@@ -224,23 +230,33 @@ func (r *resolver) resolve(resource Resource) []*Tool {
 	return r.tools
 }
 
-// addNamed adds the tools of s that have the one name of resource.
-func (r *resolver) addNamed(s *Server, resource Resource) {
-	for i, k := range resource.Kinds {
-		if slices.Contains(resource.Kinds[:i], k) {
-			continue
+// addNamed adds the tools that have the one name of resource, on the servers that its patterns and labels name.
+func (r *resolver) addNamed(resource Resource) {
+	places, wanted := r.byTool[resource.Names[0]], r.named(resource.Servers)
+	if len(wanted) == len(r.servers) {
+		for _, at := range places {
+			r.addAt(at, resource)
 		}
-		at := sort.Search(len(s.Tools), func(i int) bool {
-			t := &s.Tools[i]
-			return t.Kind > k || t.Kind == k && t.Name >= resource.Names[0]
-		})
-		if at == len(s.Tools) {
-			continue
-		}
-		if t := &s.Tools[at]; t.Kind == k && t.Name == resource.Names[0] && resource.covers(t) {
-			r.tools = append(r.tools, t)
+		return
+	}
+	for _, server := range wanted {
+		i, _ := slices.BinarySearchFunc(places, server, func(at toolPlace, server int) int { return cmp.Compare(at.server, server) })
+		for ; i < len(places) && places[i].server == server; i++ {
+			r.addAt(places[i], resource)
 		}
 	}
+}
+
+func (r *resolver) addAt(at toolPlace, resource Resource) {
+	s := &r.servers[at.server]
+	if t := &s.Tools[at.tool]; resource.labelled(s) && resource.covers(t) {
+		r.tools = append(r.tools, t)
+	}
+}
+
+// labelled reports whether a server has a label that is asked for.
+func (r Resource) labelled(s *Server) bool {
+	return len(r.Labels) == 0 || slices.ContainsFunc(s.Labels, func(l string) bool { return anyGlob(r.Labels, l) })
 }
 
 // covers reports whether a tool, of a server that is covered, is covered.
