@@ -70,6 +70,8 @@ type Delivery struct {
 	changed map[string]chan struct{} // by audience: closed when it has a new revision
 	moved   chan struct{}            // closed when any snapshot was replaced
 	made    map[string]*revision     // by audience: what this replica published last, until it is loaded
+
+	standing atomic.Pointer[compiled] // what was last asked about the registry as it is now
 }
 
 // New makes a replica's part; Run makes it work.

@@ -113,4 +113,3 @@ func stricter(a, b policy.Reason) policy.Reason {
 	}
 	return a
 }
-

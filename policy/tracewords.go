@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -149,13 +150,22 @@ func shown(names []string) []string {
 	return out
 }
 
+// voters is the approval with the owning team named once.
+func (v Verdict) voters() Approval {
+	a := *v.Approval
+	if a.OwningTeam && v.Server != nil {
+		a.Teams = slices.DeleteFunc(slices.Clone(a.Teams), func(t string) bool { return t == v.Server.Team })
+	}
+	return a
+}
+
 // Words says the verdict in a sentence: "Held until one person of the owning team approves."
 func (v Verdict) Words(w Wording) string {
 	switch v.Reason {
 	case ReasonAllowed:
 		return "Allowed at once."
 	case ReasonApprovalRequired:
-		return "Held until it has the approval of " + v.Approval.words(w) + "."
+		return "Held until it has the approval of " + v.voters().words(w) + "."
 	case ReasonUnknownServer:
 		return "Denied: there is no such server here."
 	case ReasonUnknownTool:
