@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,17 +13,33 @@ import (
 	"countersign/internal/problem"
 )
 
-// Effects is how far the last change of a server's state has come.
+// Effects is how far a change of the policy has come.
 type Effects struct {
-	Since    time.Time // when it was changed
-	Gateways []Effect  // whose audience sees the server, by name
+	Generation int64     // of the policy that carries the change
+	Since      time.Time // when it was made
+	Gateways   []Effect  // whom it concerns, by name
 }
 
-// Effect is how far the last change of a server's state has come on one gateway.
+// Done reports whether every gateway that is alive enforces the change.
+func (e Effects) Done() bool {
+	return !slices.ContainsFunc(e.Gateways, func(g Effect) bool { return g.State == Pending || g.State == Rejected })
+}
+
+// Counts is how many gateways are in each state.
+func (e Effects) Counts() map[InstanceState]int {
+	counts := map[InstanceState]int{}
+	for _, g := range e.Gateways {
+		counts[g.State]++
+	}
+	return counts
+}
+
+// Effect is how far a change has come on one gateway.
 type Effect struct {
 	Gateway   Gateway
 	Carries   int64         // the revision that carries the change; 0: none is published yet
 	State     InstanceState // against Carries, not against whatever is current
+	Reason    string        // why it is not Synced, for people; "" if it is
 	Took      time.Duration // from the change until the last of its instances said that it runs it; 0 unless Synced
 	AtMost    bool          // some instance runs a later revision by now, so that it took at most so long
 	Published time.Duration // from the change to the publication of Carries
@@ -51,12 +68,12 @@ func (d *Delivery) Effects(ctx context.Context, who identity.Principal, serverID
 	case err != nil:
 		return Effects{}, fmt.Errorf("reading the state of a server: %w", err)
 	}
-	carriers, err := d.carriers(ctx, server)
+	carriers, err := d.carriers(ctx, server.StateGeneration, server.Name)
 	if err != nil {
 		return Effects{}, err
 	}
 	stale := time.Duration(d.cfg.MaxStaleSeconds) * time.Second
-	effects := Effects{Since: server.StateAt}
+	effects := Effects{Generation: server.StateGeneration, Since: server.StateAt}
 	for _, g := range gateways {
 		if carrier, sees := carriers[g.AudienceID]; sees {
 			effects.Gateways = append(effects.Gateways, effect(g, carrier, server.StateAt, stale))
@@ -65,18 +82,19 @@ func (d *Delivery) Effects(ctx context.Context, who identity.Principal, serverID
 	return effects, nil
 }
 
-// carrier is the first revision of an audience that says what the server's state is.
+// carrier is the first revision of an audience that carries a generation of the policy.
 type carrier struct {
-	AudienceID string
-	Revision   *int64
-	CreatedAt  *time.Time
+	AudienceID   string
+	CompileError string
+	Revision     *int64
+	CreatedAt    *time.Time
 }
 
-// carriers are those of the audiences that see the server. Revisions are numbered by generation, and one that
-// speaks up to a later generation without a new number carries the change as well.
-func (d *Delivery) carriers(ctx context.Context, server changedState) (map[string]carrier, error) {
+// carriers are those of the audiences that see the server, of all if it is "". Revisions are numbered by generation,
+// and one that speaks up to a later generation without a new number carries the change as well.
+func (d *Delivery) carriers(ctx context.Context, generation int64, server string) (map[string]carrier, error) {
 	rows, _ := d.pool.Query(ctx, `
-		select a.id as audience_id, r.revision, r.created_at
+		select a.id as audience_id, a.compile_error, r.revision, r.created_at
 		from audiences a
 		cross join registry_head h
 		left join lateral (
@@ -84,8 +102,8 @@ func (d *Delivery) carriers(ctx context.Context, server changedState) (map[strin
 		  where r.audience_id = a.id and r.epoch = h.epoch
 		    and (r.revision >= @generation or r.revision = a.revision and a.compiled_generation >= @generation)
 		  order by revision limit 1) r on true
-		where audience_sees(a.servers, @server)`,
-		pgx.StrictNamedArgs{"generation": server.StateGeneration, "server": server.Name})
+		where @server = '' or audience_sees(a.servers, @server)`,
+		pgx.StrictNamedArgs{"generation": generation, "server": server})
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[carrier])
 	if err != nil {
 		return nil, fmt.Errorf("reading which revisions carry a change: %w", err)
@@ -111,6 +129,9 @@ func effect(g Gateway, c carrier, since time.Time, stale time.Duration) Effect {
 		if later {
 			i.ActiveRevision = e.Carries
 		}
+		if e.Carries > 0 && i.RejectedRevision > e.Carries { // it has not even what it refused a later one for
+			i.RejectedRevision = e.Carries
+		}
 		i.State = i.judge(&wanted, stale)
 		if i.State == Synced && i.ActiveAt != nil {
 			e.Took, e.AtMost = max(e.Took, i.ActiveAt.Sub(since)), e.AtMost || later
@@ -118,8 +139,38 @@ func effect(g Gateway, c carrier, since time.Time, stale time.Duration) Effect {
 		wanted.Instances = append(wanted.Instances, i)
 	}
 	e.Gateway, e.State = g, wanted.judge()
+	e.Reason = wanted.reason(e.State, c)
 	if e.State != Synced {
 		e.Took, e.AtMost = 0, false
 	}
 	return e
+}
+
+// reason says why the gateway, judged against the carrier, does not enforce the change.
+func (g Gateway) reason(state InstanceState, c carrier) string {
+	switch state {
+	case Synced:
+		return ""
+	case Stale:
+		return "Silent for longer than its lease: it denies every call."
+	case Offline:
+		if len(g.Instances) == 0 {
+			return "Not seen in the last day."
+		}
+		return "Silent for a minute or more: it may still enforce the policy it has."
+	case Rejected:
+		for _, i := range g.Instances {
+			if i.State == Rejected {
+				return "It refused the policy: " + i.RejectedReason
+			}
+		}
+	case Pending:
+	}
+	switch {
+	case c.Revision != nil:
+		return "It has not said yet that it runs the policy."
+	case c.CompileError != "":
+		return "The policy cannot be published: " + printable(c.CompileError, 500)
+	}
+	return "The policy is being compiled."
 }

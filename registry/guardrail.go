@@ -27,6 +27,7 @@ type Guardrail struct {
 	Condition     string // CEL; "" is always true
 	Effect        policy.Effect
 	Reason        string
+	Emergency     bool // see Suspension
 	Version       int64
 	CreatedBy     string
 	CreatedByName string
@@ -49,7 +50,7 @@ type NewGuardrail struct {
 }
 
 const selectGuardrails = `
-	select g.id, g.key, g.name, g.subject, g.exempt as except, g.resource, g.condition, g.effect, g.reason, g.version,
+	select g.id, g.key, g.name, g.subject, g.exempt as except, g.resource, g.condition, g.effect, g.reason, g.emergency, g.version,
 	       g.created_by, coalesce(c.name, g.created_by) as created_by_name, g.created_at,
 	       g.ended_at, g.ended_by, coalesce(e.name, g.ended_by) as ended_by_name
 	from guardrails g

@@ -154,7 +154,7 @@ func parseRule(subject, resource string) (policy.Subject, policy.Resource, error
 func (p present) readGuardrails(ctx context.Context, tx pgx.Tx) error {
 	rows, _ := tx.Query(ctx, `
 		select id, version, key, name, subject::text, exempt::text, resource::text, condition, effect::text, reason
-		from guardrails where ended_at is null`)
+		from guardrails where ended_at is null and not emergency`) // a suspension is in no file
 	var k kept[desired.Guardrail]
 	var subject, except, resource, effect string
 	into := []any{&k.id, &k.version, &k.is.Key, &k.is.Name, &subject, &except, &resource, &k.is.Condition, &effect, &k.is.Reason}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,6 +30,10 @@ type Registry struct {
 	hub  *postgres.Hub
 	log  *slog.Logger
 
+	// DisablePerson shuts the console to a person whom [Registry.SuspendPerson] suspends, in its transaction. It is set
+	// before the first use; nil leaves the console open to them.
+	DisablePerson func(ctx context.Context, tx pgx.Tx, who identity.Principal, personID, reason string) error
+
 	parts      memory[parts] // by definition id
 	grants     memory[policy.SourceGrant]
 	guardrails memory[policy.SourceGuardrail]
@@ -41,12 +46,32 @@ func New(pool *pgxpool.Pool, hub *postgres.Hub, log *slog.Logger) *Registry {
 
 // BumpTx moves the generation of the policy, and gives the new one. It belongs at the end of the transaction of
 // every change of policy: the row it locks is the one that orders all of them. Wake [TopicPolicy] after the commit.
+//
+// A trigger numbers what the transaction made of rules with the new generation, and keeps the last audit event that
+// the transaction wrote before: who moved the policy, and how ([Registry.RulesAt], [Registry.Moves]).
 func BumpTx(ctx context.Context, tx pgx.Tx) (generation int64, err error) {
 	err = tx.QueryRow(ctx, `update registry_head set generation = generation + 1 returning generation`).Scan(&generation)
 	if err != nil {
 		return 0, fmt.Errorf("moving the policy's generation: %w", err)
 	}
+	if moved, ok := ctx.Value(movedKey{}).(*Moved); ok {
+		moved.generation.Store(generation)
+	}
 	return generation, nil
+}
+
+// Moved is which generation a request made. It means something only if the request succeeded.
+type Moved struct{ generation atomic.Int64 }
+
+// Generation is the one that was made last, 0 if the policy did not move.
+func (m *Moved) Generation() int64 { return m.generation.Load() }
+
+type movedKey struct{}
+
+// WatchMoves gives a context under which BumpTx says which generation it makes.
+func WatchMoves(ctx context.Context) (context.Context, *Moved) {
+	moved := &Moved{}
+	return context.WithValue(ctx, movedKey{}, moved), moved
 }
 
 // Page is one page of a list. Next is the cursor for the page after it, "" at the end.
