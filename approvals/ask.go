@@ -54,7 +54,7 @@ func (q *Queue) ask(ctx context.Context, who identity.Principal, in Ask) (reques
 		return Request{}, false, err
 	}
 	err = settled(func() error {
-		j, err := q.judge(ctx, who.GatewayID, in.Call, asked.principal)
+		j, err := q.judge(ctx, who.GatewayID, asked.call, asked.principal)
 		switch {
 		case err != nil:
 			return err
@@ -83,10 +83,11 @@ type identified struct {
 }
 
 func (q *Queue) identify(ctx context.Context, who identity.Principal, in Ask) (identified, error) {
-	digest, err := q.digest(who, in.Call)
+	digest, arguments, err := q.digest(who, in.Call)
 	if err != nil {
 		return identified{}, err
 	}
+	in.Call.Arguments = arguments
 	if digest != in.CallDigest {
 		return identified{}, problem.New(problem.Conflict, "call_digest_mismatch",
 			"The digest is not that of the call. Nothing was asked; compare the gateway's version with this one's.")
@@ -112,22 +113,23 @@ func (q *Queue) identify(ctx context.Context, who identity.Principal, in Ask) (i
 	return s, nil
 }
 
-// digest recomputes the digest of a call, which must be one through the gateway that speaks, to us.
-func (q *Queue) digest(who identity.Principal, call policy.Call) (canonical.Digest, error) {
-	digest, _, err := call.Digest()
+// digest recomputes the digest of a call, which must be one through the gateway that speaks, to us. The arguments it
+// gives are the canonical ones, without a confirmation token.
+func (q *Queue) digest(who identity.Principal, call policy.Call) (digest canonical.Digest, arguments json.RawMessage, err error) {
+	digest, arguments, err = call.Digest()
 	if err == nil {
 		err = texts(call.ServerID, call.Tool, call.Principal.Issuer, call.Principal.Subject, call.Principal.Agent, call.Principal.Model)
 	}
 	switch {
 	case err != nil:
-		return canonical.Digest{}, problem.New(problem.Invalid, "call_malformed",
+		return canonical.Digest{}, nil, problem.New(problem.Invalid, "call_malformed",
 			"The call cannot be read in exactly one way, so nobody can approve it.").Because(err)
 	case call.Gateway != who.GatewayID:
-		return canonical.Digest{}, problem.New(problem.Forbidden, "foreign_gateway", "The call names another gateway.")
+		return canonical.Digest{}, nil, problem.New(problem.Forbidden, "foreign_gateway", "The call names another gateway.")
 	case call.Issuer != q.cfg.Issuer:
-		return canonical.Digest{}, problem.New(problem.Forbidden, "foreign_issuer", "The call names another control plane.")
+		return canonical.Digest{}, nil, problem.New(problem.Forbidden, "foreign_issuer", "The call names another control plane.")
 	}
-	return digest, nil
+	return digest, arguments, nil
 }
 
 // texts refuses what the database cannot keep as text.

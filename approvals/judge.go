@@ -34,7 +34,7 @@ type terms struct {
 	pendingFor time.Duration
 }
 
-// judge evaluates the policy for a call.
+// judge evaluates the policy for a call whose arguments are canonical.
 func (q *Queue) judge(ctx context.Context, gatewayID string, call policy.Call, principal policy.Principal) (judgement, error) {
 	rows, _ := q.pool.Query(ctx, `
 		select h.epoch, clock_timestamp() as now,
@@ -59,10 +59,11 @@ type head struct {
 }
 
 // judgeAt is judge where the head was read already. What is called must be exactly what the policy pins: a
-// server that moved or a tool that changed is a denial.
+// server that moved or a tool that changed is a denial. Conditions see the arguments that people see and that are
+// executed: the arguments of the call must be canonical.
 func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call policy.Call, principal policy.Principal) (judgement, error) {
 	e, err := q.cfg.Evaluate(ctx, gatewayID, policy.Request{
-		Server: h.ServerName, Kind: call.Kind, Name: call.Tool, Principal: &principal, Now: h.Now,
+		Server: h.ServerName, Kind: call.Kind, Name: call.Tool, Principal: &principal, Arguments: call.Arguments, Now: h.Now,
 	})
 	if err != nil {
 		return judgement{}, fmt.Errorf("evaluating the policy: %w", err)

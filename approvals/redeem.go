@@ -56,7 +56,7 @@ func (q *Queue) Redeem(ctx context.Context, who identity.Principal, in Redeem) (
 		return Redemption{}, err
 	}
 	a := attempt{who: who, hash: hash, id: in.RedemptionID, instance: in.Instance}
-	if a.digest, err = q.digest(who, in.Call); err != nil {
+	if a.digest, _, err = q.digest(who, in.Call); err != nil {
 		return Redemption{}, q.refuse(ctx, a.refused(candidate{}, "call"), err)
 	}
 	return q.redeem(ctx, a)
