@@ -37,20 +37,27 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	}
 	_, isRequest := canonical.Lookup(fields, "method")
 	result, isResult := canonical.Lookup(fields, "result")
-	_, isError := canonical.Lookup(fields, "error")
+	problem, isError := canonical.Lookup(fields, "error")
 	switch {
 	case isRequest && (isResult || isError):
 		return nil, errUpstreamMessage
 	case isRequest:
 		x.heed(fields)
+		x.pass(raw)
 		return raw, nil
 	case isError:
 		x.answered(true, len(raw))
+		if instead := x.discharge(fields, raw, problem); instead != nil {
+			return instead, nil
+		}
 		return raw, nil
 	case !isResult:
 		return nil, errUpstreamMessage
 	case result[0] != '{':
 		x.answered(false, len(raw))
+		if instead := x.discharge(fields, raw, result); instead != nil {
+			return instead, nil
+		}
 		return raw, nil
 	}
 	members, err := canonical.Fields(result, resultFields...)
@@ -59,6 +66,9 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	}
 	failed, _ := canonical.Lookup(members, "isError")
 	x.answered(string(failed) == "true", len(raw))
+	if instead := x.discharge(fields, raw, result); instead != nil {
+		return instead, nil
+	}
 	if !x.filterLists(members) {
 		return raw, nil
 	}

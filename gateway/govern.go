@@ -15,14 +15,16 @@ type decision struct {
 	Reason   policy.Reason   `json:"reason"`
 	Path     string          `json:"path,omitempty"` // of an argument that is not valid
 
-	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"` // of a rate limit
+	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"` // of a rate limit or a token budget
 }
 
 func (x *exchange) decide(u use) policy.Verdict { return x.snapshot.Index.Decide(x.asked(u)) }
 
 // asked is a use as policy judges it.
 func (x *exchange) asked(u use) policy.Request {
-	return policy.Request{Server: x.name, Kind: u.kind, Name: u.name, Principal: &x.caller.principal, Now: x.g.now()}
+	return policy.Request{
+		Server: x.name, Kind: u.kind, Name: u.name, Principal: &x.caller.principal, Arguments: x.argumentsOf(u), Now: x.g.now(),
+	}
 }
 
 // govern decides on the use of a tool, prompt or resource, and forwards it, has it held, or denies it.
@@ -36,7 +38,7 @@ func (x *exchange) govern() error {
 	if v.Outcome == policy.Deny && !x.snapshot.Index.Granted(x.asked(u)) {
 		return x.hide(v.Reason)
 	}
-	if v.Outcome == policy.Deny {
+	if v.Outcome == policy.Deny && !forArguments(v.Reason) {
 		return x.deny(v.Reason, denialText(v.Reason, u))
 	}
 	if reason, text := x.g.watch.check(x.r.Context(), x.server, v.Tool); reason != "" {
@@ -47,6 +49,9 @@ func (x *exchange) govern() error {
 			return err
 		}
 	}
+	if v.Outcome == policy.Deny {
+		return x.deny(v.Reason, denialText(v.Reason, u))
+	}
 	if v.Outcome == policy.Hold {
 		return x.hold(v)
 	}
@@ -54,8 +59,7 @@ func (x *exchange) govern() error {
 	if !ok {
 		return err
 	}
-	room.charge()
-	return x.forward()
+	return x.run(v, room)
 }
 
 // hide answers as a server does that has no such thing. What is not granted and what does not exist look alike to
@@ -74,12 +78,22 @@ func (x *exchange) hide(reason policy.Reason) error {
 	}
 }
 
+// forArguments reports whether a denial may be for the arguments. A caller whose arguments the tool does not even take is
+// told that first, as it is what they can mend.
+func forArguments(reason policy.Reason) bool {
+	return reason == policy.ReasonConditionNotMet || reason == policy.ReasonRequirementNotMet
+}
+
 func denialText(reason policy.Reason, u use) string {
 	switch reason {
 	case policy.ReasonDeniedByGuardrail:
 		return fmt.Sprintf("DENIED by policy (not executed): a guardrail forbids this %s for you. Do not retry; ask an admin if it should be allowed.", u.kind)
 	case policy.ReasonMFARequired:
 		return fmt.Sprintf("SECOND FACTOR REQUIRED (not executed): this %s is only for people who signed in with a second factor. Ask your user to sign in again with one; then call again with the new token.", u.kind)
+	case policy.ReasonConditionNotMet:
+		return fmt.Sprintf("DENIED by policy (not executed): the grant you have for this %s does not cover these arguments, or not now. Do not repeat the same call. Ask for less if that serves you; else ask an admin for a grant that covers it.", u.kind)
+	case policy.ReasonRequirementNotMet:
+		return fmt.Sprintf("DENIED by policy (not executed): a guardrail requires something of calls of this %s that this one does not meet. Do not repeat the same call. Ask an admin what is required.", u.kind)
 	case policy.ReasonDrifted:
 		return driftText(u.kind)
 	case policy.ReasonSuspended:

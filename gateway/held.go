@@ -123,7 +123,7 @@ func (x *exchange) hold(v policy.Verdict) error {
 		return err
 	}
 	x.body = body
-	return x.forward()
+	return x.run(v, h.room)
 }
 
 // call describes the call exactly; see policy.Call.
@@ -137,15 +137,11 @@ func (x *exchange) call(v policy.Verdict) (policy.Call, error) {
 	if identity.GatewayID == "" {
 		return policy.Call{}, errors.New("the control plane did not say who we are")
 	}
-	arguments, _ := canonical.Lookup(x.message.params, "arguments")
-	if x.message.method != "tools/call" && x.message.method != "prompts/get" {
-		arguments = canonical.AppendObject(nil, []canonical.Member{{Key: "uri", Value: canonical.AppendString(nil, x.log.use.name)}})
-	}
 	return policy.Call{
 		Issuer: x.snapshot.Issuer, Epoch: x.snapshot.Epoch, Gateway: identity.GatewayID,
 		ServerID: x.server.ID, EndpointDigest: x.server.Endpoint.Digest,
 		Tool: v.Tool.Name, Kind: v.Tool.Kind, Definition: v.Tool.Definition,
-		Principal: x.caller.principal.Identity(), Arguments: arguments,
+		Principal: x.caller.principal.Identity(), Arguments: x.argumentsOf(x.log.use),
 	}, nil
 }
 
@@ -206,6 +202,7 @@ type heldCall struct {
 	verdict policy.Verdict
 	call    policy.Call
 	digest  canonical.Digest
+	room    *reservation // once the confirmation was redeemed
 }
 
 // pass asks for the approval, and says whether the exchange may go on to the server. If not, the caller was
@@ -287,9 +284,7 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 		return false, err
 	}
 	defer func() {
-		if goOn {
-			room.charge()
-		} else {
+		if !goOn {
 			room.release()
 		}
 	}()
@@ -301,7 +296,7 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 	if _, err := x.g.client.Redeem(ctx, claim.Token, attempt.redemption, h.call); err != nil {
 		return false, h.notRedeemed(err)
 	}
-	x.attempt = attempt
+	x.attempt, h.room = attempt, room
 	return true, nil
 }
 

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"log/slog"
 	"math"
 	"sync"
@@ -12,11 +11,12 @@ import (
 	"countersign/policy"
 )
 
-// limits counts calls for the rate limits of the policy, in a bucket for each guardrail and caller. It is this
-// instance's own count, and it begins anew with the instance. A bucket outlives the revisions of the policy.
+// limits counts calls for the rate limits of the policy, and their tokens for its token budgets, in a bucket for each
+// guardrail and caller. It is this instance's own count, and it begins anew with the instance. A bucket outlives the
+// revisions of the policy.
 //
-//	full ──take──▶ reserved ──charge──▶ used ──time──▶ full, and forgotten
-//	                  └──────release──▶ as before
+//	full ──take──▶ reserved ──charge, settle──▶ used ──time──▶ full, and forgotten
+//	                  └─────────release─────────▶ as before
 //
 // A call takes room in every bucket that counts it, or in none.
 type limits struct {
@@ -29,11 +29,15 @@ type limits struct {
 	swept   time.Time // when all buckets were last looked at
 }
 
-type bucketKey struct{ guardrail, caller string }
+type bucketKey struct {
+	guardrail, caller string
+	tokens            bool // it holds tokens, not calls
+}
 
+// bucket holds units: calls, or tokens.
 type bucket struct {
 	*rate.Limiter
-	reserved int // of its tokens, for calls that are about to run
+	reserved int // of its units, for calls that are about to run
 }
 
 // Bounds of counting: some 30 MB of buckets, looked at no more than once a second when there is no room for more.
@@ -47,70 +51,79 @@ func newLimits(log *slog.Logger, now func() time.Time) *limits {
 	return &limits{log: log, now: now, bound: maxBuckets, buckets: map[bucketKey]*bucket{}}
 }
 
-// reservation is room for one call. It ends with charge, when the call runs, or with release.
-type reservation struct {
-	limits  *limits
-	buckets []*bucket
+// count is what a call takes: one of each of the rate limits, and tokens of each of the budgets. Both are indexes of
+// guardrails of the document.
+type count struct {
+	limits  []int
+	budgets []int
+	tokens  int // estimated, of the request
 }
 
-// take reserves room for a call of caller with each of the guardrails, which are indexes into the document. Where one has
-// none, nothing is reserved, and wait says how long until all have.
-func (l *limits) take(doc *policy.Document, guardrails []int, caller string) (r reservation, wait time.Duration) {
-	if len(guardrails) == 0 {
-		return reservation{}, 0
+// shortage says why there is no room: how long until there is, and whether it is tokens that lack.
+type shortage struct {
+	wait   time.Duration
+	tokens bool
+}
+
+// take reserves room for a call of caller. Where a bucket has none, nothing is reserved, and the shortage is that of the
+// one that takes longest.
+func (l *limits) take(doc *policy.Document, caller string, c count) (*reservation, shortage) {
+	if len(c.limits)+len(c.budgets) == 0 {
+		return nil, shortage{}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	r = reservation{l, make([]*bucket, 0, len(guardrails))}
-	for _, i := range guardrails {
-		g := &doc.Guardrails[i]
-		b := l.bucket(bucketKey{g.ID, caller}, *g.Effect.RateLimit, now)
-		if b == nil {
-			wait = max(wait, sweepAfter)
-			continue
+	r, short := &reservation{limits: l, request: c.tokens}, shortage{}
+	try := func(key bucketKey, pace rate.Limit, size, units int) {
+		b := l.bucket(key, pace, size, now)
+		wait := sweepAfter
+		if b != nil {
+			units = min(units, size) // what is larger than the bucket goes through when it is full
+			wait = b.wait(units, now)
+			b.reserved += units // so that it is not forgotten for the next one
+			r.taken = append(r.taken, taken{b, key, units})
 		}
-		wait = max(wait, b.wait(now))
-		b.reserved++ // so that it is not forgotten for the next one
-		r.buckets = append(r.buckets, b)
+		if wait > short.wait {
+			short = shortage{wait, key.tokens}
+		}
 	}
-	if wait == 0 {
-		return r, 0
+	for _, i := range c.limits {
+		g := &doc.Guardrails[i]
+		e := g.Effect.RateLimit
+		try(bucketKey{g.ID, caller, false}, pace(e.Calls, e.Seconds), e.Calls, 1)
 	}
-	for _, b := range r.buckets {
-		b.reserved--
+	for _, i := range c.budgets {
+		g := &doc.Guardrails[i]
+		e := g.Effect.TokenBudget
+		try(bucketKey{g.ID, caller, true}, pace(e.Tokens, e.Seconds), e.Tokens, max(c.tokens, 1))
 	}
-	return reservation{}, wait
+	if short.wait > 0 {
+		r.giveBack()
+		return nil, short
+	}
+	return r, shortage{}
 }
 
-// charge uses what was reserved: the call runs.
-func (r reservation) charge() { r.end(1) }
+func pace(units, seconds int) rate.Limit { return rate.Limit(float64(units) / float64(seconds)) }
 
-// release gives back what was reserved: the call does not run.
-func (r reservation) release() { r.end(0) }
+// enough forgives what is lost when fractions of a unit are added up.
+const enough = 1e-6
 
-func (r reservation) end(calls int) {
-	if r.limits == nil {
-		return
-	}
-	r.limits.mu.Lock()
-	defer r.limits.mu.Unlock()
-	for _, b := range r.buckets {
-		b.reserved--
-		b.ReserveN(r.limits.now(), calls)
-	}
-}
-
-// enough forgives what is lost when fractions of a token are added up.
-const enough = 1 - 1e-6
-
-// wait is how long until the bucket has room for one more call, 0 if it has.
-func (b *bucket) wait(now time.Time) time.Duration {
-	free := b.TokensAt(now) - float64(b.reserved)
-	if free >= enough {
+// wait is how long until the bucket has room for so many units more, 0 if it has.
+func (b *bucket) wait(units int, now time.Time) time.Duration {
+	lacks := float64(units) - (b.TokensAt(now) - float64(b.reserved))
+	if lacks <= enough {
 		return 0
 	}
-	return time.Duration(math.Ceil((1 - free) / float64(b.Limit()) * float64(time.Second)))
+	return time.Duration(math.Ceil(lacks / float64(b.Limit()) * float64(time.Second)))
+}
+
+// use takes units out, also more than there are: what is owed has to come back before there is room again.
+func (b *bucket) use(units int, now time.Time) {
+	for size := b.Burst(); units > 0; units -= size {
+		b.ReserveN(now, min(units, size))
+	}
 }
 
 // idle reports whether the bucket knows no more than a new one would.
@@ -118,22 +131,21 @@ func (b *bucket) idle(now time.Time) bool {
 	return b.reserved == 0 && b.TokensAt(now) >= float64(b.Burst())
 }
 
-// bucket returns the bucket of key with the limit it has by now, or nil if there is no room for a new one: whoever
-// cannot be counted is refused, or a caller with enough names would have no limit at all.
-func (l *limits) bucket(key bucketKey, limit policy.RateLimit, now time.Time) *bucket {
-	pace := rate.Limit(float64(limit.Calls) / float64(limit.Seconds))
+// bucket returns the bucket of key with the pace and size it has by now, or nil if there is no room for a new one:
+// whoever cannot be counted is refused, or a caller with enough names would have no limit at all.
+func (l *limits) bucket(key bucketKey, pace rate.Limit, size int, now time.Time) *bucket {
 	b := l.buckets[key]
 	if b == nil {
 		l.forget(now)
 		if len(l.buckets) >= l.bound {
 			return nil
 		}
-		b = &bucket{Limiter: rate.NewLimiter(pace, limit.Calls)}
+		b = &bucket{Limiter: rate.NewLimiter(pace, size)}
 		l.buckets[key] = b
 	}
-	if b.Limit() != pace || b.Burst() != limit.Calls {
+	if b.Limit() != pace || b.Burst() != size {
 		b.SetLimitAt(now, pace)
-		b.SetBurstAt(now, limit.Calls)
+		b.SetBurstAt(now, size)
 	}
 	return b
 }
@@ -158,28 +170,4 @@ func (l *limits) forget(now time.Time) {
 	if len(l.buckets) >= l.bound {
 		l.log.Warn("no room to count more callers, new ones are refused", slog.Int("buckets", len(l.buckets)))
 	}
-}
-
-// counted reports whether a use of this method is a call that limits count. A completion or a subscription is none.
-func (x *exchange) counted() bool {
-	switch x.message.method {
-	case "tools/call", "prompts/get", "resources/read":
-		return x.message.request()
-	}
-	return false
-}
-
-// takeRoom reserves room for the call with all limits that count it. If there is none, the caller was answered; after
-// says what to add to the answer.
-func (x *exchange) takeRoom(v policy.Verdict, after string) (r reservation, ok bool, err error) {
-	if !x.counted() {
-		return reservation{}, true, nil
-	}
-	r, wait := x.g.limits.take(x.snapshot.Index.Document(), v.Limits, x.caller.key())
-	if wait == 0 {
-		return r, true, nil
-	}
-	seconds := int(math.Ceil(wait.Seconds()))
-	text := fmt.Sprintf("RATE LIMITED (not executed): you have made as many of these calls as a guardrail allows for now. Wait %d seconds, then call again.%s", seconds, after)
-	return r, false, x.denyWith(text, decision{Reason: reasonRateLimited, RetryAfterSeconds: seconds})
 }

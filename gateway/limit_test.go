@@ -277,12 +277,18 @@ func aLimit(id string, calls, seconds int) *policy.Document {
 	return &policy.Document{Guardrails: []policy.Guardrail{{ID: id, Effect: limited(calls, seconds)}}}
 }
 
+// call takes room for one call that these guardrails limit.
+func (l *limits) call(doc *policy.Document, caller string, guardrails ...int) (*reservation, time.Duration) {
+	r, short := l.take(doc, caller, count{limits: guardrails})
+	return r, short.wait
+}
+
 func TestLimitThatChangesKeepsItsCount(t *testing.T) {
 	t.Parallel()
 	clock := &hand{now: time.Unix(1_800_000_000, 0)}
 	l := newLimits(slog.New(slog.DiscardHandler), clock.time)
 	spend := func(doc *policy.Document) time.Duration {
-		r, wait := l.take(doc, []int{0}, "ada")
+		r, wait := l.call(doc, "ada", 0)
 		r.charge()
 		return wait
 	}
@@ -313,34 +319,34 @@ func TestLimitsAreBounded(t *testing.T) {
 	l.bound = 100
 	doc := aLimit("r", 1, 60)
 	for i := range 100 {
-		r, wait := l.take(doc, []int{0}, fmt.Sprint(i))
+		r, wait := l.call(doc, fmt.Sprint(i), 0)
 		if wait > 0 {
 			t.Fatalf("caller %d waits %s", i, wait)
 		}
 		r.charge()
 	}
-	if _, wait := l.take(doc, []int{0}, "one more"); wait == 0 {
+	if _, wait := l.call(doc, "one more", 0); wait == 0 {
 		t.Error("a caller who cannot be counted is let through")
 	}
 	clock.move(30 * time.Second)
-	if _, wait := l.take(doc, []int{0}, "7"); wait != 30*time.Second {
+	if _, wait := l.call(doc, "7", 0); wait != 30*time.Second {
 		t.Errorf("a caller who is counted waits %s, want 30 s", wait)
 	}
 	clock.move(30 * time.Second)
-	r, wait := l.take(doc, []int{0}, "one more")
+	r, wait := l.call(doc, "one more", 0)
 	if wait > 0 || len(l.buckets) != 1 {
 		t.Errorf("waits %s while %d buckets are kept, all but one of them full", wait, len(l.buckets))
 	}
 	for i := range 1000 { // what is reserved is not forgotten, what is full is
 		clock.move(time.Minute)
-		other, _ := l.take(doc, []int{0}, fmt.Sprint(i))
+		other, _ := l.call(doc, fmt.Sprint(i), 0)
 		other.charge()
 	}
-	if _, wait := l.take(doc, []int{0}, "one more"); wait == 0 || len(l.buckets) > 10 {
+	if _, wait := l.call(doc, "one more", 0); wait == 0 || len(l.buckets) > 10 {
 		t.Errorf("waits %s, %d buckets", wait, len(l.buckets))
 	}
 	r.release()
-	if _, wait := l.take(doc, []int{0}, "one more"); wait > 0 {
+	if _, wait := l.call(doc, "one more", 0); wait > 0 {
 		t.Errorf("what was given back waits %s", wait)
 	}
 }
@@ -354,7 +360,7 @@ func TestLimitHoldsAgainstConcurrentCalls(t *testing.T) {
 	won := make(chan bool, 64)
 	for range cap(won) {
 		go func() {
-			r, wait := l.take(doc, []int{0, 1}, "ada")
+			r, wait := l.call(doc, "ada", 0, 1)
 			r.charge()
 			won <- wait == 0
 		}()
@@ -369,7 +375,7 @@ func TestLimitHoldsAgainstConcurrentCalls(t *testing.T) {
 		t.Errorf("%d calls got through, want 7", winners)
 	}
 	for i := range 14 { // 13 are left of the wider limit
-		r, wait := l.take(doc, []int{0}, "ada")
+		r, wait := l.call(doc, "ada", 0)
 		r.charge()
 		if (wait > 0) != (i == 13) {
 			t.Errorf("call %d of the wider limit waits %s", i, wait)

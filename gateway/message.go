@@ -27,6 +27,7 @@ const (
 	codeHeld        = -40301 // needs approval
 	codeDenied      = -40302 // policy says no
 	codeNoPolicy    = -40303 // there is no policy to decide with
+	codeWithheld    = -40304 // it ran, and its result is longer than a guardrail allows
 	codeUpstream    = -40502 // the server behind us did not answer as it should
 	codeTooManyHere = -40503 // a bound of this gateway
 )

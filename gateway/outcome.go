@@ -82,6 +82,7 @@ func (x *exchange) answered(failed bool, size int) {
 
 // finish is the end of an exchange that was forwarded. sent says whether any of it may have reached the server.
 func (x *exchange) finish(sent bool) {
+	x.log.sent = sent
 	if x.message == nil || !x.message.request() {
 		return
 	}
@@ -93,11 +94,13 @@ func (x *exchange) finish(sent bool) {
 		}
 	}
 	d, reason := client.AllowedCall, policy.ReasonAllowed
-	if x.attempt != nil {
-		reason = reasonApproved
-	}
-	if !x.log.answered {
+	switch {
+	case !x.log.answered:
 		d, reason = client.FailedCall, reasonNoAnswer
+	case x.log.withheld:
+		reason = reasonWithheld
+	case x.attempt != nil:
+		reason = reasonApproved
 	}
 	x.record(d, reason)
 }

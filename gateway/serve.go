@@ -26,6 +26,7 @@ type exchange struct {
 	snapshot *client.Snapshot
 	body     []byte // what is forwarded
 	attempt  *attempt
+	duty     duty // of the call that runs
 	log      callLog
 }
 
@@ -155,11 +156,13 @@ const (
 	reasonArguments    policy.Reason = "invalid_arguments"
 	reasonSchema       policy.Reason = "schema_not_enforceable"
 	reasonRateLimited  policy.Reason = "rate_limited"
+	reasonBudget       policy.Reason = "token_budget_spent"
 	reasonUnavailable  policy.Reason = "approval_unavailable"
 	reasonNotApproved  policy.Reason = "not_approved"
 	reasonPolicyMoving policy.Reason = "policy_changing"
-	reasonApproved     policy.Reason = "approved"  // allowed after an approval
-	reasonNoAnswer     policy.Reason = "no_answer" // allowed, and the server did not answer
+	reasonApproved     policy.Reason = "approved"          // allowed after an approval
+	reasonNoAnswer     policy.Reason = "no_answer"         // allowed, and the server did not answer
+	reasonWithheld     policy.Reason = "response_too_long" // allowed, and the caller did not get the result
 )
 
 // find looks the server up in the policy that is valid now.
@@ -252,4 +255,6 @@ type callLog struct {
 	requestBytes  int64
 	responseBytes int64
 	answered      bool
+	sent          bool // it may have reached the server
+	withheld      bool // the answer was too long
 }

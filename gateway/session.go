@@ -29,6 +29,7 @@ type sessionKey struct {
 type binding struct {
 	caller string
 	used   time.Time
+	duties duties
 }
 
 var (
@@ -72,6 +73,17 @@ func (s *sessions) owns(server, id string, c *caller) bool {
 	}
 	b.used = s.now()
 	return true
+}
+
+// duties gives what the calls of a session owe, nil if there is no such session.
+func (s *sessions) duties(server, id string) *duties {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.bound[sessionKey{server, id}]
+	if b == nil {
+		return nil
+	}
+	return &b.duties
 }
 
 // end forgets a session.
