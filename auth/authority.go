@@ -88,7 +88,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, hub *postgres.Hub, key *seal.K
 		pool: pool, hub: hub, seal: key, log: log, cfg: cfg, now: cfg.Now,
 		console:  newIssuer(cfg.Issuer, cfg),
 		evidence: map[string]*issuer{},
-		keys:     newKeyring(pool, key),
+		keys:     newKeyring(pool, key, cfg.PublicURL),
 		verified: newTokenCache(),
 	}
 	a.clients = newRoster(a.readCredentials, cfg.Now)

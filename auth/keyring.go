@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -18,14 +17,22 @@ import (
 
 // Keyring holds the signing keys that all replicas share. It is safe for concurrent use.
 type Keyring struct {
-	pool *pgxpool.Pool
-	seal *seal.Key
-	keys atomic.Pointer[[]signingKey]
+	pool   *pgxpool.Pool
+	seal   *seal.Key
+	issuer string
+	held   atomic.Pointer[heldKeys]
 }
 
-func newKeyring(pool *pgxpool.Pool, key *seal.Key) *Keyring {
-	ring := &Keyring{pool: pool, seal: key}
-	ring.keys.Store(&[]signingKey{})
+// heldKeys are the keys as of one moment.
+type heldKeys struct {
+	keys    []signingKey
+	version int64  // of the set
+	signed  string // the set that the root vouches for
+}
+
+func newKeyring(pool *pgxpool.Pool, key *seal.Key, issuer string) *Keyring {
+	ring := &Keyring{pool: pool, seal: key, issuer: issuer}
+	ring.held.Store(&heldKeys{})
 	return ring
 }
 
@@ -59,13 +66,18 @@ type keyRecord struct {
 	Public    []byte
 	Private   []byte
 	State     KeyState
-	CreatedAt time.Time
+	Version   int64
+	ChangedAt time.Time
 }
 
-// load reads the keys that are in use.
+// load reads the keys that are in use, and has the root sign them.
 func (r *Keyring) load(ctx context.Context) error {
 	rows, _ := r.pool.Query(ctx, `
-		select id, purpose, public, private, state, created_at from keyring where state <> 'retired' order by created_at, id`)
+		select k.id, k.purpose, k.public, k.private, k.state, s.version, s.changed_at
+		from keyring k
+		cross join key_set s
+		where k.state <> 'retired'
+		order by k.created_at, k.id`)
 	records, err := pgx.CollectRows(rows, pgx.RowToStructByName[keyRecord])
 	if err != nil {
 		return fmt.Errorf("reading the signing keys: %w", err)
@@ -86,13 +98,17 @@ func (r *Keyring) load(ctx context.Context) error {
 			return fmt.Errorf("reading the signing keys: there is no active %s key", p)
 		}
 	}
-	r.keys.Store(&keys)
+	held := &heldKeys{keys: keys, version: records[0].Version}
+	if held.signed, err = r.sign(held.keys, held.version, records[0].ChangedAt); err != nil {
+		return err
+	}
+	r.held.Store(held)
 	return nil
 }
 
 // find returns a key by purpose and kid.
 func (r *Keyring) find(p Purpose, kid string) (signingKey, bool) {
-	for _, k := range *r.keys.Load() {
+	for _, k := range r.held.Load().keys {
 		if k.purpose == p && k.kid == kid {
 			return k, true
 		}
@@ -102,7 +118,7 @@ func (r *Keyring) find(p Purpose, kid string) (signingKey, bool) {
 
 // signer returns the key that signs now. There always is one: load saw to it.
 func (r *Keyring) signer(p Purpose) signingKey {
-	for _, k := range *r.keys.Load() {
+	for _, k := range r.held.Load().keys {
 		if k.purpose == p && k.state == KeyActive {
 			return k
 		}
@@ -133,16 +149,4 @@ func (r *Keyring) edwards(p Purpose) (string, ed25519.PrivateKey) {
 	k := r.signer(p)
 	key, _ := k.private.(ed25519.PrivateKey) // by its purpose it is one
 	return k.kid, key
-}
-
-// JWKS returns the public keys that policies and bundles are verified by: the one that will sign, the one
-// that does, and those going out of use. Keys for tokens are not in it: nobody else verifies these.
-func (a *Authority) JWKS() jose.JSONWebKeySet {
-	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
-	for _, k := range *a.keys.keys.Load() {
-		if k.purpose == ForPolicy || k.purpose == ForBundle {
-			set.Keys = append(set.Keys, k.jwk())
-		}
-	}
-	return set
 }

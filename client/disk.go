@@ -116,10 +116,10 @@ func (d disk) setAside() {
 	_ = os.Rename(d.path(filePolicy), d.path(filePolicy+".refused")) // if it cannot be, it is refused again
 }
 
-// wipe forgets policy and lease.
+// wipe forgets policy and lease, also the policy that was set aside.
 func (d disk) wipe() error {
 	var errs []error
-	for _, name := range []string{filePolicy, fileLease} {
+	for _, name := range []string{filePolicy, fileLease, filePolicy + ".refused"} {
 		if err := os.Remove(d.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"countersign/canonical"
 	"countersign/policy"
 )
 
@@ -27,12 +28,15 @@ type Snapshot struct {
 	Epoch    int64
 	Revision int64
 	ETag     string
+
+	digest canonical.Digest // of the document's bytes
 }
 
 // FeedConfig says how to follow the policy.
 type FeedConfig struct {
 	Client   *Client
 	StateDir string        // for the last known good policy and the pinned keys
+	RootKey  string        // thumbprint of the control plane's root key; "": the one at first contact
 	Commands []Command     // reported with each status
 	Wait     time.Duration // long-poll; 0: 50 s
 	Retry    time.Duration // shortest back-off; 0: 1 s
@@ -46,6 +50,8 @@ type Feed struct {
 	now  func() time.Time
 	log  *slog.Logger
 	disk disk
+
+	keysAt time.Time // when the set of keys was last fetched; of the loop that follows
 
 	mu       sync.Mutex
 	pins     *pins
@@ -61,8 +67,12 @@ type Feed struct {
 }
 
 // NewFeed opens the state directory and starts from the last known good policy, if there is one that still
-// verifies with the pinned keys. A file that does not is set aside and logged; it never becomes policy.
+// verifies with the pinned keys. A file that does not is set aside and logged; it never becomes policy. A
+// configured root takes the place of a pinned one: somebody with access to the configuration said so.
 func NewFeed(cfg FeedConfig) (*Feed, error) {
+	if cfg.RootKey != "" && !IsThumbprint(cfg.RootKey) {
+		return nil, errors.New("the root key is given by its thumbprint: 43 characters of base64url")
+	}
 	if cfg.Wait == 0 {
 		cfg.Wait = 50 * time.Second
 	}
@@ -83,8 +93,11 @@ func NewFeed(cfg FeedConfig) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.pins = pinned
 	if pinned != nil {
+		if cfg.RootKey != "" && cfg.RootKey != pinned.Root {
+			pinned.Root, pinned.Version = cfg.RootKey, 0
+		}
+		f.pins = pinned
 		f.restore()
 	}
 	return f, nil
@@ -105,7 +118,9 @@ func (f *Feed) restore() {
 		f.disk.setAside()
 		return
 	}
-	snapshot.ETag = saved.ETag
+	if saved.of(snapshot) {
+		snapshot.ETag = saved.ETag
+	}
 	f.snapshot, f.received = snapshot, snapshot.Revision
 	f.lease = saved.resume(f.now(), snapshot)
 	f.log.Info("started from the last known good policy",

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,15 +16,21 @@ import (
 const (
 	longestRetry = 30 * time.Second
 	revokedRetry = time.Minute
+	keysFor      = time.Hour
 	maxPolicy    = 384 << 20 // a document of 256 MiB in base64
 )
 
-// errOlder is a replay, or a replica that lags behind.
-var errOlder = errors.New("it is older than the policy that runs")
+// Why an answer is not taken.
+var (
+	errOlder       = errors.New("it is older than the policy that runs") // a replay, or a replica that lags behind
+	errTwoPolicies = errors.New("it says something else than the policy of that revision that runs")
+	errNotOurs     = errors.New("the control plane answered 304 for a policy that was not presented to it")
+)
 
 // follow pulls until ctx ends.
 func (f *Feed) follow(ctx context.Context) {
 	for attempt := 0; ctx.Err() == nil; {
+		f.keepKeysFresh(ctx)
 		began := f.now()
 		fresh, err := f.pull(ctx)
 		var wait time.Duration
@@ -44,6 +52,18 @@ func (f *Feed) follow(ctx context.Context) {
 		if sleep(ctx, wait) != nil {
 			return
 		}
+	}
+}
+
+// keepKeysFresh fetches the set of keys every hour or so, so that a key that was announced is known before it signs
+// and one that was withdrawn is not believed for ever.
+func (f *Feed) keepKeysFresh(ctx context.Context) {
+	if now := f.now(); now.Sub(f.keysAt) < keysFor {
+		return
+	}
+	f.keysAt = f.now().Add(rand.N(keysFor / 4)) //nolint:gosec // jitter needs no secrecy
+	if _, err := f.refreshKeys(ctx); err != nil && ctx.Err() == nil {
+		f.log.Warn("keys were not fetched", slog.Any("error", err))
 	}
 }
 
@@ -94,10 +114,11 @@ func leaseOf(header http.Header) (time.Duration, bool) {
 	return time.Duration(seconds) * time.Second, err == nil && seconds > 0
 }
 
-// renew is for 304.
+// renew is for 304. It renews nothing for another policy than the one that runs: a replica that is behind, or
+// something between us and it that remembers answers, cannot know that ours is current.
 func (f *Feed) renew(active *Snapshot, header http.Header) error {
-	if active == nil {
-		return errors.New("the control plane answered 304, but nothing was presented to it")
+	if active == nil || active.ETag == "" || strong(header.Get("ETag")) != strong(active.ETag) {
+		return errNotOurs
 	}
 	said, ok := leaseOf(header)
 	if !ok {
@@ -108,6 +129,9 @@ func (f *Feed) renew(active *Snapshot, header http.Header) error {
 	f.mu.Unlock()
 	return f.disk.writeLease(f.saved(active))
 }
+
+// strong undoes what a proxy that compresses does to an ETag.
+func strong(etag string) string { return strings.TrimPrefix(etag, "W/") }
 
 // accept is for 200: verify, index, swap, persist.
 func (f *Feed) accept(ctx context.Context, res *http.Response) error {
@@ -140,34 +164,49 @@ func (f *Feed) accept(ctx context.Context, res *http.Response) error {
 	return f.disk.writeLease(f.saved(next))
 }
 
-// open verifies with the pinned keys, or makes the pins.
+// open verifies with the pinned keys. It makes the pins at first contact, and asks for the set of keys when the
+// policy is signed by one that is not in it.
 func (f *Feed) open(ctx context.Context, jws string) (*Snapshot, error) {
 	f.mu.Lock()
 	pinned := f.pins
 	f.mu.Unlock()
-	if pinned == nil {
-		made, err := f.Client.pin(ctx, jws)
+	switch {
+	case pinned == nil:
+		made, err := f.Client.pin(ctx, jws, f.RootKey)
 		if err != nil {
 			return nil, err
 		}
-		if err := f.disk.writePins(made); err != nil {
+		if err := f.keepPins(made); err != nil {
 			return nil, err
 		}
-		f.mu.Lock()
-		f.pins, pinned = made, made
-		f.mu.Unlock()
-		f.log.Info("pinned the keys of the control plane", slog.String("issuer", made.Issuer), slog.String("audience", made.Audience))
+		pinned = made
+		f.log.Info("pinned the keys of the control plane",
+			slog.String("issuer", made.Issuer), slog.String("audience", made.Audience), slog.String("root", made.Root))
+	case !pinned.knows(jws) && pinned.Root == "":
+		return nil, errRotated
+	case !pinned.knows(jws):
+		fetched, err := f.refreshKeys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		pinned = fetched
 	}
 	return pinned.open(jws)
 }
 
-// newer refuses what is older than what runs: an older epoch, or an older revision of the same one.
+// newer refuses what is older than what runs: an older epoch, or an older revision of the same one. One revision
+// says one thing, too: a control plane that says another by the same number has lost its database.
 func (f *Feed) newer(next *Snapshot) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	active := f.snapshot
-	if active != nil && (next.Epoch < active.Epoch || next.Epoch == active.Epoch && next.Revision < active.Revision) {
+	switch {
+	case active == nil || next.Epoch > active.Epoch:
+		return nil
+	case next.Epoch < active.Epoch, next.Revision < active.Revision:
 		return fmt.Errorf("revision %d of epoch %d: %w", next.Revision, next.Epoch, errOlder)
+	case next.Revision == active.Revision && next.digest != active.digest:
+		return fmt.Errorf("revision %d of epoch %d: %w", next.Revision, next.Epoch, errTwoPolicies)
 	}
 	return nil
 }

@@ -34,11 +34,17 @@ type savedLease struct {
 // clockStep is how far back the wall clock may have been set over a restart.
 const clockStep = time.Minute
 
+// of reports whether s is the lease of that policy. It is not when the gateway stopped between writing the two, or
+// when somebody put back an older file.
+func (s savedLease) of(snapshot *Snapshot) bool {
+	return s.Epoch == snapshot.Epoch && s.Revision == snapshot.Revision
+}
+
 // resume continues a lease over a restart. When the clock went back by more than a step, nobody knows how
 // old the lease is: it is over.
 func (s savedLease) resume(now time.Time, snapshot *Snapshot) lease {
 	age := now.Round(0).Sub(s.Renewed)
-	if s.Epoch != snapshot.Epoch || s.Revision != snapshot.Revision || age < -clockStep {
+	if !s.of(snapshot) || age < -clockStep {
 		return lease{}
 	}
 	length := bounded(time.Duration(s.Seconds)*time.Second, snapshot.Index.Document().MaxStaleSeconds)

@@ -23,7 +23,8 @@ import (
 type plane struct {
 	t      *testing.T
 	server *httptest.Server
-	key    ed25519.PrivateKey
+	key    ed25519.PrivateKey // k1, which signs the policies that publish makes
+	root   ed25519.PrivateKey
 	tokens atomic.Int32
 
 	mu       sync.Mutex
@@ -32,13 +33,15 @@ type plane struct {
 	jws      string
 	etag     string
 	lease    string
+	keySet   string // as the root signed it; "": a control plane without a root
 	statuses []Status
 	changed  chan struct{}
 }
 
 func newPlane(t *testing.T) *plane {
 	t.Helper()
-	p := &plane{t: t, key: newKey(t), lease: "300", changed: make(chan struct{}), handlers: map[string]http.HandlerFunc{}}
+	p := &plane{t: t, key: newKey(t), root: newKey(t), lease: "300", changed: make(chan struct{}), handlers: map[string]http.HandlerFunc{}}
+	p.keySet = signedKeys(t, p.root, keySet(1, map[string]ed25519.PrivateKey{"k1": p.key}))
 	p.server = httptest.NewServer(http.HandlerFunc(p.serve))
 	t.Cleanup(p.server.Close)
 	return p
@@ -55,7 +58,7 @@ func newKey(t *testing.T) ed25519.PrivateKey {
 
 func (p *plane) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	h, answer := p.handlers[r.Method+" "+r.URL.Path], p.answer
+	h, answer, keys := p.handlers[r.Method+" "+r.URL.Path], p.answer, p.keySet
 	p.mu.Unlock()
 	switch {
 	case h != nil:
@@ -67,6 +70,9 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		p.tokens.Add(1)
 		reply(w, 200, TokenReply{AccessToken: "token-" + strconv.Itoa(int(p.tokens.Load())), TokenType: "Bearer", ExpiresIn: 300})
+	case r.URL.Path == PathKeys && keys != "":
+		w.Header().Set("Content-Type", TypeJOSE)
+		_, _ = w.Write([]byte(keys))
 	case r.URL.Path == PathKeys:
 		reply(w, 200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: "k1", Algorithm: "EdDSA", Use: "sig"}}})
 	case r.URL.Path == PathStatus:
@@ -159,6 +165,52 @@ func signed(t *testing.T, d policy.Document, key ed25519.PrivateKey, kid string)
 		t.Fatal(err)
 	}
 	return s.JWS
+}
+
+// keySet is a set of keys for policies, by kid.
+func keySet(version int64, keys map[string]ed25519.PrivateKey) KeySet {
+	set := KeySet{Issuer: "https://control.test", IssuedAt: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Version: version}
+	for kid, key := range keys {
+		set.Keys = append(set.Keys, PublishedKey{PurposePolicy, jose.JSONWebKey{Key: key.Public(), KeyID: kid, Algorithm: "EdDSA", Use: "sig"}})
+	}
+	return set
+}
+
+// signedKeys signs as the control plane's root does.
+func signedKeys(t *testing.T, root ed25519.PrivateKey, payload any) string {
+	t.Helper()
+	return signedAs(t, root, KeySetType, payload)
+}
+
+func signedAs(t *testing.T, root ed25519.PrivateKey, typ jose.ContentType, payload any) string {
+	t.Helper()
+	raw, err := json.Marshal(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: root},
+		(&jose.SignerOptions{}).WithType(typ).WithHeader("jwk", jose.JSONWebKey{Key: root.Public()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signer.Sign(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return jws
+}
+
+func thumbprintOf(t *testing.T, key ed25519.PrivateKey) string {
+	t.Helper()
+	thumbprint, err := Thumbprint(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return thumbprint
 }
 
 // publish serves a revision.

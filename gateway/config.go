@@ -20,6 +20,7 @@ import (
 // lines are here and nowhere else: the control plane never learns them.
 type Config struct {
 	ControlPlane     string `yaml:"control_plane"`
+	RootKey          string `yaml:"root_key"` // thumbprint of the control plane's root key; "": pinned at first contact
 	ClientID         string `yaml:"client_id"`
 	ClientSecretFile string `yaml:"client_secret_file"` // or COUNTERSIGN_CLIENT_SECRET
 	Listen           string `yaml:"listen"`
@@ -93,6 +94,7 @@ func (c Config) Validate() error {
 		}
 	}
 	require(absolute(c.ControlPlane), "control_plane must be an http or https URL")
+	require(c.RootKey == "" || client.IsThumbprint(c.RootKey), "root_key must be the 43 characters that countersign keys list shows")
 	require(absolute(c.Resource), "resource must be an http or https URL: the address of this gateway as callers see it")
 	require(!strings.HasSuffix(c.Resource, "/"), "resource must not end with a slash")
 	require(c.ClientID != "", "client_id is missing")

@@ -67,6 +67,7 @@ func TestConfigThatIsRefused(t *testing.T) {
 		{"no control plane", "control_plane: http://127.0.0.1:8080", "", "control_plane"},
 		{"a control plane that is no URL", "http://127.0.0.1:8080", "localhost", "control_plane"},
 		{"credentials in a URL", "http://127.0.0.1:8080", "http://a:b@127.0.0.1:8080", "control_plane"},
+		{"a root key that is no thumbprint", "client_id: cli_1", "client_id: cli_1\nroot_key: AAAA", "root_key"},
 		{"a slash after the resource", "resource: http://127.0.0.1:8081", "resource: http://127.0.0.1:8081/", "slash"},
 		{"a symmetric algorithm", "RS256", "HS256", "HS256"},
 		{"the algorithm none", "RS256", "none", "none"},

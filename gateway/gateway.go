@@ -57,7 +57,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	feed, err := client.NewFeed(client.FeedConfig{Client: c, StateDir: cfg.StateDir, Commands: offered})
+	feed, err := client.NewFeed(client.FeedConfig{Client: c, StateDir: cfg.StateDir, RootKey: cfg.RootKey, Commands: offered})
 	if err != nil {
 		return nil, fmt.Errorf("starting the policy feed: %w", err)
 	}

@@ -16,7 +16,7 @@ func (s *Server) gatewayOperations() []operation {
 	return []operation{
 		{post, "/oauth/token", public, "Trade a client's secret for a short access token.", s.tokens()},
 		{get, "/v1/openapi.json", public, "This document.", s.describes()},
-		{get, "/v1/keys", public, "The public keys that verify policies and access tokens.", s.keys()},
+		{get, "/v1/keys", public, "The public keys that verify policies and bundles, plain or as the root key vouches for them.", s.keys()},
 		{get, "/v1/policy.schema.json", public, "The JSON Schema of the policy document.", s.policySchema()},
 		{get, "/v1/policy", gateway, "The policy of the gateway's audience, at once or when it changes.", s.policies()},
 		{get, "/v1/definitions/:digest", gateway, "The text of a definition that the gateway's policy names.", s.definitionTexts()},
@@ -60,7 +60,10 @@ func (s *Server) tokens() deed {
 }
 
 func (s *Server) keys() deed {
-	return deed{handler: s.getKeys, replies: []reply{replyOf[jose.JSONWebKeySet](http.StatusOK)}}
+	return deed{handler: s.getKeys, replies: []reply{{
+		status:   http.StatusOK,
+		contents: []content{{echo.MIMEApplicationJSON, reflect.TypeFor[jose.JSONWebKeySet]()}, {joseType, nil}},
+	}}}
 }
 
 func (s *Server) policies() deed {

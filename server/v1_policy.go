@@ -179,8 +179,3 @@ func (s *Server) getDefinition(c echo.Context, who identity.Principal) error {
 	c.Response().Header().Set("ETag", `"`+digest.String()+`"`)
 	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, raw)
 }
-
-func (s *Server) getKeys(c echo.Context, _ identity.Principal) error {
-	c.Response().Header().Set("Cache-Control", "public, max-age=60")
-	return c.JSON(http.StatusOK, s.auth.JWKS())
-}

@@ -32,6 +32,7 @@ const (
 	UnsupportedMedia
 	Unprocessable        // understood, and contradicts what was said before
 	PreconditionRequired // a change has to say which version it is of
+	NotAcceptable
 )
 
 var statuses = map[Kind]int{
@@ -51,6 +52,7 @@ var statuses = map[Kind]int{
 	UnsupportedMedia:     http.StatusUnsupportedMediaType,
 	Unprocessable:        http.StatusUnprocessableEntity,
 	PreconditionRequired: http.StatusPreconditionRequired,
+	NotAcceptable:        http.StatusNotAcceptable,
 }
 
 // Status is the HTTP status of k.
