@@ -78,6 +78,7 @@ type state struct {
 	at        time.Time
 	audiences []audience
 	unstaffed map[string]string // id → name of the teams that have neither a group nor a member
+	trial     trial             // the policy tests
 }
 
 // step compiles what is behind the head.
@@ -89,6 +90,9 @@ func (l *leader) step(ctx context.Context) error {
 	s, err := l.read(ctx)
 	if err != nil {
 		return l.unreadable(ctx, err)
+	}
+	if refuted, err := l.refuted(ctx, s); refuted || err != nil {
+		return err
 	}
 	again := false
 	for _, a := range s.audiences {
@@ -158,7 +162,10 @@ func (l *leader) read(ctx context.Context) (s state, err error) {
 		if s.audiences, err = l.readAudiences(ctx, tx); err != nil {
 			return err
 		}
-		s.unstaffed, err = readUnstaffed(ctx, tx)
+		if s.unstaffed, err = readUnstaffed(ctx, tx); err != nil {
+			return err
+		}
+		s.trial, err = readTrial(ctx, tx)
 		return err
 	})
 	return s, err

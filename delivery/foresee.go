@@ -57,7 +57,7 @@ func (d *Delivery) Foresee(ctx context.Context, who identity.Principal, draft Dr
 	}
 	had, has := append(hadWarnings[:len(hadWarnings):len(hadWarnings)], nobody(*before, s.unstaffed)...), append(hasWarnings, nobody(after, s.unstaffed)...)
 	f.Warnings, f.Settled = newWarnings(had, has), newWarnings(has, had)
-	f.Failing, err = d.failing(ctx, next, s)
+	f.Failing, err = s.trial.failures(next, s.at)
 	return f, err
 }
 

@@ -31,11 +31,11 @@ func (d *Delivery) RunPolicyTests(ctx context.Context, who identity.Principal, d
 	if err := who.Can(identity.ReadPolicy, ""); err != nil {
 		return nil, err
 	}
-	tests, err := readTests(ctx, d.pool)
+	s, rules, err := d.drafted(ctx, draft)
 	if err != nil {
 		return nil, err
 	}
-	return d.try(ctx, tests, draft)
+	return s.trial.run(rules, s.at)
 }
 
 // TryPolicyTests runs tests that are not stored, such as those of a file. It changes nothing. It needs
@@ -61,74 +61,24 @@ func (d *Delivery) TryPolicyTests(ctx context.Context, who identity.Principal, g
 	if len(invalid.Fields) > 0 {
 		return nil, invalid
 	}
-	return d.try(ctx, tests, draft)
-}
-
-func (d *Delivery) try(ctx context.Context, tests []PolicyTest, draft *Draft) ([]TestResult, error) {
-	s, err := d.stands(ctx)
+	s, rules, err := d.drafted(ctx, draft)
 	if err != nil {
 		return nil, err
 	}
-	rules := s.Snapshot
-	if draft != nil {
-		if rules, err = draft.on(rules); err != nil {
-			return nil, err
-		}
-	}
-	return runTests(rules, s.emergency, tests, s.at)
+	s.trial.tests = tests
+	return s.trial.run(rules, s.at)
 }
 
-// failing gives the open tests that fail of these rules.
-func (d *Delivery) failing(ctx context.Context, rules registry.Snapshot, s standing) ([]TestResult, error) {
-	tests, err := readTests(ctx, d.pool)
-	if err != nil || len(tests) == 0 {
-		return nil, err
+// drafted gives what stands, and the rules of that with a draft in them.
+func (d *Delivery) drafted(ctx context.Context, draft *Draft) (s standing, rules registry.Snapshot, err error) {
+	if s, err = d.stands(ctx); err != nil {
+		return s, rules, err
 	}
-	results, err := runTests(rules, s.emergency, tests, s.at)
-	return slices.DeleteFunc(results, func(r TestResult) bool { return r.Passed }), err
-}
-
-// runTests holds tests against rules alone: as if every server were active and every tool as it is pinned, and without
-// the guardrails of an emergency, by id.
-func runTests(s registry.Snapshot, emergency map[string]bool, tests []PolicyTest, at time.Time) ([]TestResult, error) {
-	if len(tests) == 0 {
-		return nil, nil
+	if draft == nil {
+		return s, s.Snapshot, nil
 	}
-	ix, err := calm(s, emergency, tests, at)
-	if err != nil {
-		return nil, err
-	}
-	results := make([]TestResult, 0, len(tests))
-	for _, test := range tests {
-		results = append(results, test.run(ix, at))
-	}
-	return results, nil
-}
-
-// calm is the policy of the servers that tests name, with nothing held or suspended.
-func calm(s registry.Snapshot, emergency map[string]bool, tests []PolicyTest, at time.Time) (*policy.Index, error) {
-	named := map[string]bool{}
-	for _, t := range tests {
-		named[t.Given.Server] = true
-	}
-	var servers []policy.Server
-	for _, server := range s.Servers {
-		if !named[server.Name] {
-			continue
-		}
-		server.State, server.Tools = policy.Active, slices.Clone(server.Tools)
-		for i := range server.Tools {
-			server.Tools[i].Held = false
-		}
-		servers = append(servers, server)
-	}
-	s.Servers = servers
-	s.Guardrails = slices.DeleteFunc(slices.Clone(s.Guardrails), func(g policy.SourceGuardrail) bool { return emergency[g.ID] })
-	document, _, err := compileAll(s, at)
-	if err != nil {
-		return nil, err
-	}
-	return policy.NewIndex(document)
+	rules, err = draft.on(s.Snapshot)
+	return s, rules, err
 }
 
 func (t PolicyTest) run(ix *policy.Index, at time.Time) TestResult {

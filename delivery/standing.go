@@ -24,7 +24,7 @@ type standing struct {
 	at        time.Time
 	teams     map[string]string // names by id
 	unstaffed map[string]string // id → name of the teams that have neither a group nor a member
-	emergency map[string]bool   // ids of the guardrails that suspend something in an emergency
+	trial     trial             // the policy tests
 }
 
 // compiled is the registry at one generation, and what it compiles to for an audience that sees everything. It is kept
@@ -56,7 +56,10 @@ func (d *Delivery) stands(ctx context.Context) (s standing, err error) {
 		if s.teams, err = readTeamNames(ctx, tx); err != nil {
 			return err
 		}
-		s.unstaffed, err = readUnstaffed(ctx, tx)
+		if s.unstaffed, err = readUnstaffed(ctx, tx); err != nil {
+			return err
+		}
+		s.trial, err = readTrial(ctx, tx)
 		return err
 	})
 	return s, err
