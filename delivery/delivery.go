@@ -64,6 +64,7 @@ type Delivery struct {
 	snapshots  atomic.Pointer[map[string]*Snapshot] // by audience; replaced, never changed
 	headReadAt atomic.Int64                         // unix nanoseconds
 	look       chan struct{}                        // asks the follow loop to look now
+	bundles    bundles                              // for OPA
 	costs      costs
 
 	mu      sync.Mutex

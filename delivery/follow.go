@@ -45,6 +45,7 @@ func (d *Delivery) follow(ctx context.Context) error {
 // published is what an audience row says of its current revision.
 type published struct {
 	AudienceID         string
+	AudienceName       string
 	Epoch              int64
 	Revision           int64
 	CompiledGeneration int64
@@ -57,7 +58,7 @@ func (d *Delivery) catchUp(ctx context.Context) error {
 	defer cancel()
 	began := d.now()
 	rows, _ := d.pool.Query(ctx, `
-		select a.id as audience_id, r.epoch, a.revision, a.compiled_generation
+		select a.id as audience_id, a.name as audience_name, r.epoch, a.revision, a.compiled_generation
 		from registry_head h
 		cross join audiences a
 		join revisions r on r.audience_id = a.id and r.revision = a.revision and r.epoch = h.epoch`)
@@ -149,7 +150,7 @@ func (d *Delivery) loadOwn(ctx context.Context, p published) (*Snapshot, error) 
 
 func snapshotOf(p published, index *policy.Index, digest canonical.Digest, row revisionRow) *Snapshot {
 	return &Snapshot{
-		AudienceID: p.AudienceID, Epoch: p.Epoch, Revision: p.Revision, CompiledGeneration: p.CompiledGeneration,
+		AudienceID: p.AudienceID, AudienceName: p.AudienceName, Epoch: p.Epoch, Revision: p.Revision, CompiledGeneration: p.CompiledGeneration,
 		Digest: digest, ETag: policy.ETag(p.Epoch, p.Revision, digest, ""),
 		Document: row.Document, Gzip: row.Gzipped, JWS: row.Jws, Detached: row.Signature, Kid: row.Kid,
 		PublishedAt: row.CreatedAt, Index: index,

@@ -10,6 +10,7 @@ import (
 // Snapshot is the policy in force for one audience, ready to serve. It is immutable.
 type Snapshot struct {
 	AudienceID         string
+	AudienceName       string
 	Epoch              int64
 	Revision           int64            // the generation that last changed its content
 	CompiledGeneration int64            // up to which generation it speaks

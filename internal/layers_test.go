@@ -24,6 +24,7 @@ var layers = map[string]int{
 	"canonical":                  0,
 	"internal/seal":              0,
 	"internal/browsertest":       0,
+	"internal/opatest":           0,
 	"internal/testsummary":       0,
 	"web/internal/sprite":        0,
 	"policy":                     1,
@@ -50,7 +51,7 @@ var layers = map[string]int{
 }
 
 // testKits are for tests: those of any package may import them, and nothing else may.
-var testKits = []string{"internal/pgtest", "internal/devidp/devidptest", "internal/browsertest"}
+var testKits = []string{"internal/pgtest", "internal/devidp/devidptest", "internal/browsertest", "internal/opatest"}
 
 // Modules that a rule below names.
 const (
