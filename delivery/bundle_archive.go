@@ -18,8 +18,8 @@ import (
 	"countersign/policy"
 )
 
-// file is one of a bundle.
-type file struct {
+// bundleFile is one of a bundle.
+type bundleFile struct {
 	name string
 	text []byte
 }
@@ -35,12 +35,12 @@ func newBundle(s *Snapshot, kid string, key *ecdsa.PrivateKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{".manifest", manifest}, {"countersign.rego", bundleModule}, {"data.json", data}}
+	files := []bundleFile{{".manifest", manifest}, {"countersign.rego", bundleModule}, {"data.json", data}}
 	signatures, err := signBundle(files, kid, key)
 	if err != nil {
 		return nil, err
 	}
-	return archive(append([]file{{".signatures.json", signatures}}, files...), document.IssuedAt)
+	return archive(append([]bundleFile{{".signatures.json", signatures}}, files...), document.IssuedAt)
 }
 
 // bundleManifest says what the bundle is. The revision is that of the entity tag: OPA repeats it in its status and its
@@ -60,7 +60,7 @@ func bundleManifest(s *Snapshot, document *policy.Document) ([]byte, error) {
 
 // signBundle makes .signatures.json: a JWS over the digests of the files. OPA digests a JSON file by its content, in the
 // form that encodeJSON writes.
-func signBundle(files []file, kid string, key *ecdsa.PrivateKey) ([]byte, error) {
+func signBundle(files []bundleFile, kid string, key *ecdsa.PrivateKey) ([]byte, error) {
 	type hashed struct {
 		Algorithm string `json:"algorithm"`
 		Hash      string `json:"hash"`
@@ -105,7 +105,7 @@ func signES256(text []byte, key *ecdsa.PrivateKey) ([]byte, error) {
 	return signature, nil
 }
 
-func archive(files []file, at time.Time) ([]byte, error) {
+func archive(files []bundleFile, at time.Time) ([]byte, error) {
 	var out bytes.Buffer
 	zipped := gzip.NewWriter(&out)
 	w := tar.NewWriter(zipped)

@@ -105,7 +105,7 @@ func newBundler(d *policy.Document) *bundler {
 
 func (b *bundler) addGuardrail(g *policy.Guardrail) {
 	data := guardrailData{Subject: b.subject(g.Subject), MaxResponseBytes: g.Effect.MaxResponseBytes}
-	if names(g.Except) {
+	if namesAnybody(g.Except) {
 		except := b.subject(g.Except)
 		data.Except = &except
 	}

@@ -53,8 +53,8 @@ type tokenLimit struct {
 	Seconds   int    `json:"seconds"`
 }
 
-// judge is what our own evaluator decides.
-func judge(ix *policy.Index, r policy.Request) judged {
+// decideAsWe is what our own evaluator decides.
+func decideAsWe(ix *policy.Index, r policy.Request) judged {
 	v, rules := ix.Decide(r), ix.Document().Guardrails
 	j := judged{Outcome: v.Outcome.String(), Reason: string(v.Reason), Obligations: obligations{MaxResponseBytes: v.MaxResponseBytes}}
 	if v.Outcome == policy.Deny {
@@ -83,8 +83,8 @@ func judge(ix *policy.Index, r policy.Request) judged {
 	return j
 }
 
-// judgeOPA is what a stock OPA decides by the bundle of the same document.
-func judgeOPA(t *testing.T, ix *policy.Index, requests []policy.Request) []judged {
+// decideAsOPA is what a stock OPA decides by the bundle of the same document.
+func decideAsOPA(t *testing.T, ix *policy.Index, requests []policy.Request) []judged {
 	t.Helper()
 	inputs := make([]any, 0, len(requests))
 	for _, r := range requests {
@@ -115,7 +115,7 @@ func snapshotFor(ix *policy.Index) *Snapshot {
 	}
 }
 
-func compiled(t testing.TB, src policy.Source) *policy.Index {
+func indexed(t testing.TB, src policy.Source) *policy.Index {
 	t.Helper()
 	document, _, err := policy.Compile(src, drawnNoon)
 	if err != nil {
@@ -136,14 +136,14 @@ func TestOPAAgrees(t *testing.T) {
 		t.Run(fmt.Sprint("registry ", seed), func(t *testing.T) {
 			t.Parallel()
 			d := &dice{Rand: mathrand.New(mathrand.NewPCG(seed, 1))}
-			ix := compiled(t, d.source())
+			ix := indexed(t, d.source())
 			requests := make([]policy.Request, callsOfARegistry)
 			for i := range requests {
 				requests[i] = d.request()
 			}
 			count := map[string]int{}
-			for i, theirs := range judgeOPA(t, ix, requests) {
-				ours := judge(ix, requests[i])
+			for i, theirs := range decideAsOPA(t, ix, requests) {
+				ours := decideAsWe(ix, requests[i])
 				count[ours.Reason]++
 				if diff := gocmp.Diff(ours, theirs, cmpopts.EquateEmpty()); diff != "" {
 					t.Fatalf("%s: (-ours +OPA)\n%s", describe(requests[i]), diff)

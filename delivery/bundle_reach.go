@@ -24,8 +24,8 @@ const (
 	byDeclared = "declared" // a model for which a declaration is enough
 )
 
-// key is a name by which a grant is found.
-type key struct{ kind, name string }
+// grantKey is a name by which a grant is found.
+type grantKey struct{ kind, name string }
 
 // reach gives the place of the reach of some grants; ok is false if nobody has any of them.
 func (b *bundler) reach(grants []int) (place int, ok bool) {
@@ -53,7 +53,7 @@ func (b *bundler) reach(grants []int) (place int, ok bool) {
 	return b.placeOfReach(r), true
 }
 
-func (r *reachData) addPlain(keys []key) {
+func (r *reachData) addPlain(keys []grantKey) {
 	if r.Plain == nil {
 		r.Plain = map[string]map[string]bool{}
 	}
@@ -65,7 +65,7 @@ func (r *reachData) addPlain(keys []key) {
 	}
 }
 
-func (r *reachData) addKeyed(keys []key, id string) {
+func (r *reachData) addKeyed(keys []grantKey, id string) {
 	if r.Keyed == nil {
 		r.Keyed = map[string]map[string][]string{}
 	}
@@ -79,7 +79,7 @@ func (r *reachData) addKeyed(keys []key, id string) {
 
 // keysOf gives names of which a caller must have one to match s, none if there are no such names; alone says that one is
 // also enough.
-func keysOf(s policy.Subject) (keys []key, alone bool) {
+func keysOf(s policy.Subject) (keys []grantKey, alone bool) {
 	model := byModel
 	if s.AllowDeclared {
 		model = byDeclared
@@ -100,12 +100,12 @@ func keysOf(s policy.Subject) (keys []key, alone bool) {
 	return keys, given == 1
 }
 
-func exactly(kind string, names []string) []key {
-	keys := make([]key, 0, len(names))
+func exactly(kind string, names []string) []grantKey {
+	keys := make([]grantKey, 0, len(names))
 	for _, name := range names {
-		k := key{kind, name}
+		k := grantKey{kind, name}
 		if issuer, subject := policy.UserPattern(name); kind == byUser && issuer != "" {
-			k = key{byUser + "|" + issuer, subject}
+			k = grantKey{byUser + "|" + issuer, subject}
 		}
 		keys = append(keys, k)
 	}

@@ -33,8 +33,8 @@ type userPatternData struct {
 	Subject string `json:"subject"`
 }
 
-// names reports whether s names anybody. Only an exception may name nobody.
-func names(s policy.Subject) bool {
+// namesAnybody reports whether s names anybody. Only an exception may name nobody.
+func namesAnybody(s policy.Subject) bool {
 	return s.Everyone || len(s.Users)+len(s.Groups)+len(s.Agents)+len(s.Models) > 0
 }
 
