@@ -25,6 +25,7 @@ var layers = map[string]int{
 	"internal/seal":              0,
 	"internal/browsertest":       0,
 	"internal/opatest":           0,
+	"internal/nodetest":          0,
 	"internal/testsummary":       0,
 	"web/internal/sprite":        0,
 	"policy":                     1,
@@ -51,7 +52,7 @@ var layers = map[string]int{
 }
 
 // testKits are for tests: those of any package may import them, and nothing else may.
-var testKits = []string{"internal/pgtest", "internal/devidp/devidptest", "internal/browsertest", "internal/opatest"}
+var testKits = []string{"internal/pgtest", "internal/devidp/devidptest", "internal/browsertest", "internal/opatest", "internal/nodetest"}
 
 // Modules that a rule below names.
 const (

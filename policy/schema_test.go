@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"countersign/canonical"
+	"countersign/internal/nodetest"
 	"countersign/policy"
 )
 
@@ -62,6 +63,21 @@ func TestSchemaDescribesWhatIsCompiled(t *testing.T) {
 	})
 }
 
+// TestSchemaMeansTheSameToOthers asks another implementation, one that gateway authors use.
+func TestSchemaMeansTheSameToOthers(t *testing.T) {
+	t.Parallel()
+	schema, ask := compiledSchema(t), nodetest.Talk(t, "policy/testdata/ajv.mjs")
+	var faults []any
+	ask(t, map[string]string{"schema": string(policy.Schema())}, &faults)
+	original := oneOfEachEffect(t)
+	for _, m := range append(mutations(t, "", original), mutation{what: "the unchanged document", text: original}) {
+		ask(t, map[string]string{"document": string(m.text)}, &faults)
+		if ours := obeys(schema, m.text); (ours == nil) != (len(faults) == 0) {
+			t.Errorf("%s: %v, and elsewhere %v", m.what, ours, faults)
+		}
+	}
+}
+
 // beyondSchema are the rules of Decode that no JSON Schema can say, by the words of the refusal.
 var beyondSchema = []string{
 	"is out of order",           // servers by name, tools by kind and name, rules by id; with that, that these are unique
@@ -76,7 +92,7 @@ func TestSchemaIsAsStrictAsDecode(t *testing.T) {
 	t.Parallel()
 	schema := compiledSchema(t)
 	refused := 0
-	for _, original := range [][]byte{must(aDocument(t).Marshal())(t), []byte(must(readExample())(t).Document), oneOfEachEffect(t)} {
+	for _, original := range [][]byte{must(aDocument(t).Marshal())(t), oneOfEachEffect(t)} {
 		if _, err := policy.Decode(original); err != nil {
 			t.Fatalf("the unchanged document: %v", err)
 		}
@@ -132,6 +148,7 @@ func oneOfEachEffect(t *testing.T) []byte {
 type mutation struct {
 	what string
 	text []byte
+	adds bool // a member that there is not
 }
 
 // replacements are values of every type, small and large, that take the place of each value.
@@ -147,7 +164,7 @@ func mutations(t *testing.T, path string, value []byte) []mutation {
 	var all []mutation
 	for _, r := range replacements {
 		if r != string(value) {
-			all = append(all, mutation{fmt.Sprintf("%s: %.40s", path, r), []byte(r)})
+			all = append(all, mutation{what: fmt.Sprintf("%s: %.40s", path, r), text: []byte(r)})
 		}
 	}
 	switch {
@@ -157,8 +174,9 @@ func mutations(t *testing.T, path string, value []byte) []mutation {
 		all = append(all, mutatedObjects(t, path, value)...)
 	case value[0] == '[':
 		all = append(all, mutatedArrays(t, path, value)...)
-	case value[0] == '"':
-		all = append(all, mutation{path + ": upper case", bytes.ToUpper(value)}, mutation{path + ": cut", append(bytes.Clone(value[:len(value)-2]), '"')})
+	case value[0] == '"' && len(value) > 2:
+		all = append(all, mutation{what: path + ": upper case", text: bytes.ToUpper(value)},
+			mutation{what: path + ": cut", text: append(bytes.Clone(value[:len(value)-2]), '"')})
 	}
 	return all
 }
@@ -167,13 +185,13 @@ func mutatedObjects(t *testing.T, path string, value []byte) []mutation {
 	t.Helper()
 	members := must(canonical.Members(value))(t)
 	added := append(slices.Clone(members), canonical.Member{Key: "extra", Value: json.RawMessage(`true`)})
-	all := []mutation{{path + " with a further member", canonical.AppendObject(nil, added)}}
+	all := []mutation{{what: path + " with a further member", text: canonical.AppendObject(nil, added), adds: true}}
 	for i, m := range members {
-		all = append(all, mutation{path + " without " + m.Key, canonical.AppendObject(nil, slices.Delete(slices.Clone(members), i, i+1))})
+		all = append(all, mutation{what: path + " without " + m.Key, text: canonical.AppendObject(nil, slices.Delete(slices.Clone(members), i, i+1))})
 		for _, inner := range mutations(t, path+"."+m.Key, m.Value) {
 			changed := slices.Clone(members)
 			changed[i].Value = inner.text
-			all = append(all, mutation{inner.what, canonical.AppendObject(nil, changed)})
+			all = append(all, mutation{inner.what, canonical.AppendObject(nil, changed), inner.adds})
 		}
 	}
 	return all
@@ -185,11 +203,11 @@ func mutatedArrays(t *testing.T, path string, value []byte) []mutation {
 	var all []mutation
 	for i, e := range elements {
 		at := fmt.Sprintf("%s[%d]", path, i)
-		all = append(all, mutation{at + " twice", canonical.AppendArray(nil, slices.Insert(slices.Clone(elements), i, e))})
+		all = append(all, mutation{what: at + " twice", text: canonical.AppendArray(nil, slices.Insert(slices.Clone(elements), i, e))})
 		for _, inner := range mutations(t, at, e) {
 			changed := slices.Clone(elements)
 			changed[i] = inner.text
-			all = append(all, mutation{inner.what, canonical.AppendArray(nil, changed)})
+			all = append(all, mutation{inner.what, canonical.AppendArray(nil, changed), inner.adds})
 		}
 	}
 	return all
