@@ -24,6 +24,9 @@ type row struct {
 	what, pkg, floor, ours, metric string
 	target                         string
 	met                            func(floor, ours measured) bool
+
+	time string // as -benchtime; "": 1s
+	runs int    // how often; 0: 5. The median counts
 }
 
 // measured are the values of one benchmark, by unit: "ns/op", "allocs/op", …, each the median of the runs.
@@ -45,6 +48,34 @@ var rows = []row{
 		floor: "BenchmarkFullCompileFloor", ours: "BenchmarkFullCompile", metric: "cpu-ms/op",
 		target: "≤ 3× read, index, encode, hash and compress, in processor time of our side",
 		met:    func(floor, ours measured) bool { return ours["cpu-ms/op"] <= 3*floor["cpu-ms/op"] },
+	},
+	{
+		what: "304 with authentication, 64 connections", pkg: "./bench",
+		floor: "BenchmarkUnchangedFloor", ours: "BenchmarkUnchanged", metric: "requests/cpu-s", target: "≥ 0.6× bare net/http",
+		met:  func(floor, ours measured) bool { return ours["requests/cpu-s"] >= 0.6*floor["requests/cpu-s"] },
+		time: "3x", runs: 3,
+	},
+	{
+		what: "10,000 parked long-polls, memory of each", pkg: "./bench",
+		floor: "BenchmarkParkedFloor", ours: "BenchmarkParked", metric: "kB/gateway", target: "≤ 1.5× bare net/http",
+		met:  func(floor, ours measured) bool { return ours["kB/gateway"] <= 1.5*floor["kB/gateway"] },
+		time: "1x", runs: 3,
+	},
+	{
+		what: "edit committed → active in 100 gateways, p99", pkg: "./bench",
+		floor: "BenchmarkRollout100Floor", ours: "BenchmarkRollout100", metric: "p99-ms", target: "≤ 15× a push with no compile",
+		met:  func(floor, ours measured) bool { return ours["p99-ms"] <= 15*floor["p99-ms"] },
+		time: "20x", runs: 3,
+	},
+	{
+		what: "edit committed → active in 1,000 gateways, p99", pkg: "./bench",
+		floor: "BenchmarkRollout1000Floor", ours: "BenchmarkRollout1000", metric: "p99-ms", target: "≤ 15× a push with no compile",
+		met:  func(floor, ours measured) bool { return ours["p99-ms"] <= 15*floor["p99-ms"] },
+		time: "5x", runs: 3,
+	},
+	{
+		what: "the same with NOTIFY lost, 100 gateways, p99", pkg: "./bench", ours: "BenchmarkRolloutUnnotified", metric: "p99-ms",
+		target: "≤ 5 s and a compile", met: func(_, ours measured) bool { return ours["p99-ms"] <= 6000 }, time: "5x", runs: 3,
 	},
 	{
 		what: "discovery of a server with 20 tools, beside 1,000 others", pkg: "./registry",
@@ -104,13 +135,10 @@ func value(m measured, metric string) string {
 	return strconv.FormatFloat(m[metric], 'f', -1, 64) + " " + metric
 }
 
-// runs is how often each benchmark is run; the median counts.
-const runs = 5
-
 func measure(ctx context.Context, r row) (map[string]measured, error) {
 	pattern := "^(" + strings.Trim(r.floor+"|"+r.ours, "|") + ")$"
-	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", "1s", //nolint:gosec // the rows above
-		"-count", strconv.Itoa(runs), r.pkg)
+	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", cmp.Or(r.time, "1s"), //nolint:gosec // the rows above
+		"-count", strconv.Itoa(cmp.Or(r.runs, 5)), r.pkg)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {

@@ -46,7 +46,7 @@ var layers = map[string]int{
 	"web":                        5,
 	"server":                     6,
 	"cmd/countersign":            7,
-	"bench":                      0, // runs go test, imports nothing
+	"bench":                      7, // runs go test; its tests run a control plane
 	"docs":                       0, // only a test
 	"deploy":                     8, // only a test
 }
