@@ -43,6 +43,7 @@ type Config struct {
 	SessionMax    time.Duration // 12 hours; also the oldest authentication taken at sign-in
 	FreshFor      time.Duration // 5 minutes: how long a sign-in is good for sharp actions
 	TokenLifetime time.Duration // 10 minutes
+	PolicyLease   time.Duration // 24 hours: at least how long a gateway may go by a policy without contact
 
 	// EvidenceIssuers vouch for callers of tools, besides Issuer.
 	EvidenceIssuers []string
@@ -70,6 +71,9 @@ type Authority struct {
 	verified *tokenCache
 }
 
+// topicClients wakes those who hold the set of clients or of keys.
+const topicClients = "clients"
+
 // The rhythm of Run.
 const (
 	pollInterval  = 5 * time.Second
@@ -88,7 +92,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, hub *postgres.Hub, key *seal.K
 		pool: pool, hub: hub, seal: key, log: log, cfg: cfg, now: cfg.Now,
 		console:  newIssuer(cfg.Issuer, cfg),
 		evidence: map[string]*issuer{},
-		keys:     newKeyring(pool, key, cfg.PublicURL),
+		keys:     newKeyring(pool, hub, key, cfg),
 		verified: newTokenCache(),
 	}
 	a.clients = newRoster(a.readCredentials, cfg.Now)
@@ -110,7 +114,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, hub *postgres.Hub, key *seal.K
 // Run keeps the sets of clients and keys current and clears away sign-ins that were never finished. It
 // returns nil when ctx ends.
 func (a *Authority) Run(ctx context.Context) error {
-	woken, stop := a.hub.Subscribe("clients")
+	woken, stop := a.hub.Subscribe(topicClients)
 	defer stop()
 	poll := time.NewTicker(pollInterval)
 	defer poll.Stop()
@@ -123,6 +127,7 @@ func (a *Authority) Run(ctx context.Context) error {
 		case <-woken:
 			a.attempt(ctx, "reading the set of clients", a.Refresh)
 		case <-poll.C:
+			a.attempt(ctx, "moving signing keys on", a.keys.advance)
 			a.attempt(ctx, "reading the set of clients", a.Refresh)
 		case <-purge.C:
 			a.attempt(ctx, "clearing sign-ins that were never finished", a.purgeSignIns)
@@ -165,6 +170,7 @@ func (c Config) withDefaults() Config {
 		{&c.SessionMax, 12 * time.Hour},
 		{&c.FreshFor, 5 * time.Minute},
 		{&c.TokenLifetime, 10 * time.Minute},
+		{&c.PolicyLease, 24 * time.Hour},
 	}
 	for _, d := range durations {
 		if *d.value <= 0 {

@@ -66,7 +66,7 @@ func (a *Authority) CreateClient(ctx context.Context, who identity.Principal, n 
 	if err != nil {
 		return Issued{}, err
 	}
-	a.hub.Wake(ctx, "clients")
+	a.hub.Wake(ctx, topicClients)
 	return made, nil
 }
 
@@ -137,7 +137,7 @@ func (a *Authority) RevokeClient(ctx context.Context, who identity.Principal, id
 	if err != nil {
 		return err
 	}
-	a.hub.Wake(ctx, "clients")
+	a.hub.Wake(ctx, topicClients)
 	return a.Refresh(ctx)
 }
 

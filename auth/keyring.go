@@ -12,15 +12,19 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"countersign/internal/postgres"
 	"countersign/internal/seal"
 )
 
 // Keyring holds the signing keys that all replicas share. It is safe for concurrent use.
 type Keyring struct {
-	pool   *pgxpool.Pool
-	seal   *seal.Key
-	issuer string
-	held   atomic.Pointer[heldKeys]
+	pool          *pgxpool.Pool
+	seal          *seal.Key
+	issuer        string
+	policyLease   time.Duration // how long a gateway goes by a policy it has
+	tokenLifetime time.Duration
+	changed       func(context.Context) // called after the keys were changed; nil: nobody listens
+	held          atomic.Pointer[heldKeys]
 }
 
 // heldKeys are the keys as of one moment.
@@ -30,9 +34,18 @@ type heldKeys struct {
 	signed  string // the set that the root vouches for
 }
 
-func newKeyring(pool *pgxpool.Pool, key *seal.Key, issuer string) *Keyring {
-	ring := &Keyring{pool: pool, seal: key, issuer: issuer}
+// NewKeyring is for who changes keys beside a running server, with the database and the key file. It holds none.
+func NewKeyring(pool *pgxpool.Pool, key *seal.Key) *Keyring {
+	ring := &Keyring{pool: pool, seal: key}
 	ring.held.Store(&heldKeys{})
+	return ring
+}
+
+// newKeyring is the one of an Authority.
+func newKeyring(pool *pgxpool.Pool, hub *postgres.Hub, key *seal.Key, cfg Config) *Keyring {
+	ring := NewKeyring(pool, key)
+	ring.issuer, ring.policyLease, ring.tokenLifetime = cfg.PublicURL, cfg.PolicyLease, cfg.TokenLifetime
+	ring.changed = func(ctx context.Context) { hub.Wake(ctx, topicClients) }
 	return ring
 }
 
@@ -125,6 +138,9 @@ func (r *Keyring) signer(p Purpose) signingKey {
 	}
 	return signingKey{}
 }
+
+// Keyring lists and changes the signing keys.
+func (a *Authority) Keyring() *Keyring { return a.keys }
 
 // PolicyKey returns the key that signs policies, and its kid. It may change over time: ask for each
 // signature.

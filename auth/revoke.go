@@ -30,7 +30,7 @@ func (a *Authority) RevokeAutomation(ctx context.Context, who identity.Principal
 	if err != nil {
 		return err
 	}
-	a.hub.Wake(ctx, "clients")
+	a.hub.Wake(ctx, topicClients)
 	return a.Refresh(ctx)
 }
 
