@@ -58,6 +58,7 @@ func (d *Delivery) lead(ctx context.Context) error {
 type leader struct {
 	*Delivery
 	all    bool             // look at every audience, whatever its generation says
+	kid    string           // of the key that signs now
 	failed map[string]int64 // audience → generation that could not be compiled
 }
 
@@ -69,6 +70,7 @@ type audience struct {
 	Revision           int64
 	CompiledGeneration int64
 	Content            []byte // digest of the current revision's content; nil: none in this epoch
+	Kid                string // of the key that signed it
 	Generation         int64  // of the head
 }
 
@@ -118,17 +120,21 @@ func (l *leader) wants(a audience) bool {
 	if l.failed[a.ID] == a.Generation {
 		return false
 	}
-	return l.all || a.CompiledGeneration < a.Generation || a.Content == nil
+	return l.all || a.CompiledGeneration < a.Generation || a.Content == nil || a.Kid != l.kid
 }
 
-// due asks, in one small query, whether there is anything to do.
-func (l *leader) due(ctx context.Context) (bool, error) {
+// due asks, in one small query, whether there is anything to do. Another key signs what is in force anew, since the one
+// before will not be believed for ever.
+func (l *leader) due(ctx context.Context) (due bool, err error) {
+	if l.kid, _, err = l.cfg.PolicyKey(ctx); err != nil {
+		return false, fmt.Errorf("reading the signing key: %w", err)
+	}
 	audiences, err := l.readAudiences(ctx, l.pool)
 	return slices.ContainsFunc(audiences, l.wants), err
 }
 
 const selectAudiences = `
-	select a.id, a.name, a.servers, a.revision, a.compiled_generation, r.content, h.generation
+	select a.id, a.name, a.servers, a.revision, a.compiled_generation, r.content, coalesce(r.kid, '') as kid, h.generation
 	from registry_head h
 	cross join audiences a
 	left join revisions r on r.audience_id = a.id and r.revision = a.revision and r.epoch = h.epoch
@@ -203,7 +209,7 @@ func (l *leader) compile(ctx context.Context, s state, a audience) (bumped bool,
 	switch {
 	case err != nil:
 		return false, l.fail(ctx, a, s.Generation, err)
-	case string(a.Content) == string(content[:]):
+	case string(a.Content) == string(content[:]) && a.Kid == l.kid:
 		return false, l.confirm(ctx, a, s.Generation, warnings)
 	case a.Content != nil && a.Revision >= s.Generation:
 		return true, l.bump(ctx)

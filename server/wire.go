@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,6 +22,7 @@ func (s *Server) wire(ctx context.Context) error {
 	s.auth, err = auth.New(ctx, s.pool, s.hub, s.cfg.Key, auth.Config{
 		Issuer: s.cfg.OIDCIssuer, ClientID: s.cfg.OIDCClientID, ClientSecret: s.cfg.OIDCClientSecret,
 		PublicURL: s.cfg.PublicURL, RoleGroups: s.cfg.RoleGroups, EvidenceIssuers: s.cfg.CallerIssuers, Now: s.cfg.Now,
+		PolicyLease: time.Duration(s.cfg.MaxStaleSeconds) * time.Second,
 	}, s.log)
 	if err != nil {
 		return fmt.Errorf("preparing sign-in: %w", err)
