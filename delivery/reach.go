@@ -19,18 +19,18 @@ const (
 )
 
 // Reach gives the enrolled gateways, by name, and how far each is with the policy of a generation: who runs a revision
-// that carries it, and how long that took from the change. It needs identity.ReadGateways; a gateway sees itself.
-// Problem: NotFound no_such_generation.
+// that carries it, and how long that took from the change. Generation 0 is the present one. It needs
+// identity.ReadRollout; a gateway sees itself. Problem: NotFound no_such_generation.
 func (d *Delivery) Reach(ctx context.Context, who identity.Principal, generation int64) (Effects, error) {
 	gateways, err := d.reachable(ctx, who)
 	if err != nil {
 		return Effects{}, err
 	}
-	effects := Effects{Generation: generation}
-	if effects.Since, err = d.madeAt(ctx, generation); err != nil {
+	effects, err := d.movedAt(ctx, generation)
+	if err != nil {
 		return Effects{}, err
 	}
-	carriers, err := d.carriers(ctx, generation, "")
+	carriers, err := d.carriers(ctx, effects.Generation, "")
 	if err != nil {
 		return Effects{}, err
 	}
@@ -43,11 +43,11 @@ func (d *Delivery) Reach(ctx context.Context, who identity.Principal, generation
 
 // reachable are the gateways that who may ask about.
 func (d *Delivery) reachable(ctx context.Context, who identity.Principal) ([]Gateway, error) {
+	if err := who.Can(identity.ReadRollout, ""); err != nil {
+		return nil, err
+	}
 	if who.Kind != identity.Gateway {
 		return d.Gateways(ctx, who, false)
-	}
-	if err := who.Can(identity.Enforce, ""); err != nil {
-		return nil, err
 	}
 	rows, _ := d.pool.Query(ctx, selectGateways+`where g.id = @id and g.revoked_at is null`, pgx.StrictNamedArgs{"id": who.GatewayID})
 	itself, err := pgx.CollectRows(rows, pgx.RowToStructByName[Gateway])
@@ -57,16 +57,19 @@ func (d *Delivery) reachable(ctx context.Context, who identity.Principal) ([]Gat
 	return itself, d.attach(ctx, itself)
 }
 
-// madeAt is when a generation was made.
-func (d *Delivery) madeAt(ctx context.Context, generation int64) (at time.Time, err error) {
-	err = d.pool.QueryRow(ctx, `select at from generations where generation = @generation`, pgx.StrictNamedArgs{"generation": generation}).Scan(&at)
+// movedAt gives a generation, the present one for 0, and when it was made.
+func (d *Delivery) movedAt(ctx context.Context, generation int64) (e Effects, err error) {
+	err = d.pool.QueryRow(ctx, `
+		select n.generation, n.at from registry_head h
+		join generations n on n.generation = coalesce(nullif(@generation, 0), h.generation)`,
+		pgx.StrictNamedArgs{"generation": generation}).Scan(&e.Generation, &e.Since)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return at, problem.New(problem.NotFound, "no_such_generation", "Nothing is known of such a generation of the policy.")
+		return e, problem.New(problem.NotFound, "no_such_generation", "Nothing is known of such a generation of the policy.")
 	case err != nil:
-		return at, fmt.Errorf("reading when the policy moved: %w", err)
+		return e, fmt.Errorf("reading when the policy moved: %w", err)
 	}
-	return at, nil
+	return e, nil
 }
 
 // AwaitReach is Reach, once every gateway that is alive enforces the generation, or after wait, at most 55 s.
@@ -84,6 +87,7 @@ func (d *Delivery) AwaitReach(ctx context.Context, who identity.Principal, gener
 		if err != nil || effects.Done() || wait <= 0 {
 			return effects, err
 		}
+		generation = effects.Generation
 		select {
 		case <-gateways:
 		case <-revisions:

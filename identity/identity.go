@@ -78,6 +78,7 @@ const (
 	ReadPolicy     Action = "policy.read"
 	EnrolGateway   Action = "gateway.enrol"
 	ReadGateways   Action = "gateway.read"
+	ReadRollout    Action = "rollout.read" // a gateway reads about itself
 	ReadApprovals  Action = "approval.read"
 	Vote           Action = "approval.vote"
 	ReadAudit      Action = "audit.read"
@@ -88,6 +89,7 @@ type rule struct {
 	roles       []Role
 	owningTeam  bool // members of the team in question may, whatever their role
 	interactive bool // needs a person's session; machine tokens never do it, whatever their roles
+	gateways    bool // gateways may as well
 	kind        Kind // only this kind, when set
 }
 
@@ -97,6 +99,7 @@ var rules = map[Action]rule{
 	ReadRegistry:   {roles: everybody},
 	ReadPolicy:     {roles: everybody},
 	ReadGateways:   {roles: everybody},
+	ReadRollout:    {roles: everybody, gateways: true},
 	ReadApprovals:  {roles: everybody},
 	RegisterServer: {roles: []Role{Owner, Admin}},
 	ChangeServer:   {roles: []Role{Admin}, owningTeam: true},
@@ -126,6 +129,8 @@ func (p Principal) Can(a Action, team string) error {
 		return nil
 	case r.interactive && (p.Kind != Person || p.SessionID == ""):
 		return problem.New(problem.Forbidden, "interactive_only", "A person has to do this in a signed-in session.")
+	case p.Kind == Gateway && r.gateways:
+		return nil
 	case p.Kind == Gateway:
 		return problem.New(problem.Forbidden, "not_for_gateways", "A gateway's credential cannot do this. Use that of a person or of an automation client.")
 	case r.owningTeam && team != "" && slices.Contains(p.Teams, team):

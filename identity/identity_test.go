@@ -49,6 +49,8 @@ func TestCan(t *testing.T) {
 		{"a machine never votes", machine, Vote, "", problem.Forbidden},
 		{"a gateway enforces", gateway, Enforce, "", 0},
 		{"an admin is no gateway", person(Admin), Enforce, "", problem.Forbidden},
+		{"a gateway reads how far the policy has come", gateway, ReadRollout, "", 0},
+		{"a person without a role does not", person(), ReadRollout, "", problem.Forbidden},
 		{"a gateway reads no registry, whatever it claims", gateway, ReadRegistry, "", problem.Forbidden},
 		{"an auditor reads the log", person(Auditor), ReadAudit, "", 0},
 		{"an approver does not", person(Approver), ReadAudit, "", problem.Forbidden},

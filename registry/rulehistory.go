@@ -102,8 +102,8 @@ func (r ruleRow) grant() (g policy.SourceGrant, err error) {
 }
 
 func (r ruleRow) guardrail() (policy.SourceGuardrail, error) {
-	text := guardrailText{subject: string(r.Subject), exempt: string(r.Exempt), resource: string(r.Resource), effect: string(r.Effect)}
-	g, err := text.parse(r.ID, r.Name)
-	g.Condition = r.Condition
-	return g, err
+	text := guardrailText{
+		subject: string(r.Subject), exempt: string(r.Exempt), resource: string(r.Resource), condition: r.Condition, effect: string(r.Effect),
+	}
+	return text.parse(r.ID, r.Name)
 }

@@ -118,8 +118,9 @@ func (r *Registry) SuspendAgent(ctx context.Context, who identity.Principal, age
 }
 
 // SuspendPerson denies everything to a user, whom the identity provider issuer calls subject, at once. If that person
-// was ever signed in to the console, [Registry.DisablePerson] shuts it to them in the same transaction. Lifting the
-// suspension does not undo that. It needs identity.ChangeGrant.
+// was ever signed in to the console and a person asks, [Registry.DisablePerson] shuts it to them in the same
+// transaction; a machine stops their calls only. Lifting the suspension does not undo that. It needs
+// identity.ChangeGrant.
 //
 // Problems: Invalid invalid_suspension, invalid_reason; Conflict already_suspended.
 func (r *Registry) SuspendPerson(ctx context.Context, who identity.Principal, issuer, subject, reason string) (Guardrail, int64, error) {
@@ -141,7 +142,7 @@ func (r *Registry) SuspendPerson(ctx context.Context, who identity.Principal, is
 
 // disableTx shuts the console to the person.
 func (r *Registry) disableTx(ctx context.Context, tx pgx.Tx, who identity.Principal, issuer, subject, reason string) error {
-	if r.DisablePerson == nil {
+	if r.DisablePerson == nil || who.SessionID == "" {
 		return nil
 	}
 	var id string

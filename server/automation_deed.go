@@ -13,6 +13,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"countersign/client"
 	"countersign/identity"
 	"countersign/internal/problem"
 	"countersign/registry"
@@ -22,6 +23,7 @@ import (
 var (
 	etagHeader     = header{"ETag", "The version, for If-Match."}
 	locationHeader = header{"Location", "Where the new thing is."}
+	movedHeader    = header{client.HeaderRevision, "The policy's new generation, if this moved it: ask GET /v1/policy/rollout who enforces it."}
 	replayedHeader = header{idempotencyReplayed, "true: this answers an earlier request with the same Idempotency-Key."}
 )
 
@@ -158,19 +160,24 @@ func writes[Req, T any](s *Server, status int, ifMatch bool, fn func(c echo.Cont
 			}
 		}
 		answer, err := s.once(c, who, body, func(ctx context.Context) (kept, error) {
+			ctx, moved := registry.WatchMoves(ctx)
 			c.SetRequest(c.Request().WithContext(ctx))
 			out, err := fn(c, who, version, in)
 			if err != nil {
 				return kept{}, stale(err)
 			}
-			return keep(status, out)
+			answer, err := keep(status, out)
+			if g := moved.Generation(); g > 0 && err == nil {
+				answer.Headers[client.HeaderRevision] = strconv.FormatInt(g, 10)
+			}
+			return answer, err
 		})
 		if err != nil {
 			return err
 		}
 		return answer.write(c)
 	}
-	headers := append(etagOf[T](), replayedHeader)
+	headers := append(etagOf[T](), replayedHeader, movedHeader)
 	if status == http.StatusCreated {
 		headers = append(headers, locationHeader)
 	}

@@ -28,6 +28,7 @@ func (s *Server) wire(ctx context.Context) error {
 		return fmt.Errorf("preparing sign-in: %w", err)
 	}
 	s.registry = registry.New(s.pool, s.hub, s.log)
+	s.registry.DisablePerson = s.auth.DisablePersonTx
 	s.delivery = delivery.New(s.pool, s.hub, s.registry, delivery.Config{
 		Issuer: s.cfg.PublicURL, MaxStaleSeconds: s.cfg.MaxStaleSeconds, Log: s.log, Now: s.cfg.Now,
 		CreateClient: func(ctx context.Context, tx pgx.Tx, who identity.Principal, name, kind string) (string, string, error) {
