@@ -22,6 +22,7 @@ const bundleType = "application/vnd.openpolicyagent.bundles"
 func (s *Server) bundleOperations() []operation {
 	return []operation{
 		{get, "/v1/bundles/:bundle", gateway, "The policy of the gateway's audience as a signed bundle for Open Policy Agent: the id or the name of the audience, and .tar.gz.", s.bundleDeed()},
+		{post, "/v1/status", gateway, "Say what Open Policy Agent runs, as its status plugin does.", s.opaStatusDeed()},
 	}
 }
 
@@ -43,6 +44,14 @@ func (s *Server) bundleDeed() deed {
 			},
 			{status: http.StatusNotModified, headers: []header{{"ETag", "That of the bundle in force."}}},
 		},
+	}
+}
+
+func (s *Server) opaStatusDeed() deed {
+	return deed{
+		handler: s.postOPAStatus,
+		request: &content{media: echo.MIMEApplicationJSON},
+		replies: []reply{{status: http.StatusNoContent}},
 	}
 }
 
