@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -51,7 +52,11 @@ func (r *Registry) Apply(ctx context.Context, who identity.Principal, set desire
 		}
 		return plan, err
 	}
-	return Plan{}, problem.New(problem.Unavailable, "apply_busy", "Other changes came in between each time. Nothing was changed; try again.")
+	return Plan{}, applyBusy()
+}
+
+func applyBusy() *problem.Error {
+	return problem.New(problem.Unavailable, "apply_busy", "Other changes came in between each time. Nothing was changed; try again.")
 }
 
 // lostRace reports whether somebody else was faster, so that a new plan decides.
@@ -78,7 +83,8 @@ func (r *Registry) applyOnce(ctx context.Context, who identity.Principal, set de
 		if err := mayApply(who, plan); err != nil || plan.Empty() {
 			return err
 		}
-		plan.Generation, err = (&applier{tx: tx, who: who, teams: map[string]string{}}).run(ctx, plan, steps)
+		done := audit.Event{Kind: "apply.done", Who: who, TargetKind: "plan", TargetID: plan.Digest}
+		plan.Generation, err = (&applier{tx: tx, who: who, pruned: reasonPruned, teams: map[string]string{}}).run(ctx, steps, done)
 		return err
 	})
 	return plan, err
@@ -106,6 +112,7 @@ func mayApply(who identity.Principal, plan Plan) error {
 type applier struct {
 	tx     pgx.Tx
 	who    identity.Principal
+	pruned string            // why what is not wanted ends
 	teams  map[string]string // ids of the teams it made, by lower-case name
 	states []string          // servers whose state it changed
 }
@@ -116,8 +123,8 @@ const (
 	reasonPruned  = "No longer in the files."
 )
 
-// run does the steps and gives the new generation of the policy.
-func (a *applier) run(ctx context.Context, plan Plan, steps []planStep) (generation int64, err error) {
+// run does the steps, records done with how many there were of each kind, and gives the new generation of the policy.
+func (a *applier) run(ctx context.Context, steps []planStep, done audit.Event) (generation int64, err error) {
 	counts := map[ChangeKind]int{}
 	for _, s := range steps {
 		if err := s.do(ctx, a); err != nil {
@@ -125,11 +132,10 @@ func (a *applier) run(ctx context.Context, plan Plan, steps []planStep) (generat
 		}
 		counts[s.Kind]++
 	}
-	err = audit.Append(ctx, a.tx, audit.Event{
-		Kind: "apply.done", Who: a.who, TargetKind: "plan", TargetID: plan.Digest,
-		Detail: map[string]any{"added": counts[Adds], "changed": counts[Changes], "ended": counts[Ends]},
-	})
-	if err != nil {
+	detail := map[string]any{"added": counts[Adds], "changed": counts[Changes], "ended": counts[Ends]}
+	maps.Copy(detail, done.Detail)
+	done.Detail = detail
+	if err := audit.Append(ctx, a.tx, done); err != nil {
 		return 0, err
 	}
 	if generation, err = BumpTx(ctx, a.tx); err != nil || len(a.states) == 0 {
@@ -237,7 +243,7 @@ func (a *applier) endGrant(ctx context.Context, id, name string, version int64) 
 	if err := a.who.Can(identity.ChangeGrant, ""); err != nil {
 		return err
 	}
-	return endGrantTx(ctx, a.tx, a.who, id, name, version, reasonPruned)
+	return endGrantTx(ctx, a.tx, a.who, id, name, version, a.pruned)
 }
 
 func (a *applier) createGuardrail(ctx context.Context, n NewGuardrail) error {
@@ -277,5 +283,5 @@ func (a *applier) endGuardrail(ctx context.Context, id, name string, version int
 	if err := a.who.Can(identity.ChangeGrant, ""); err != nil {
 		return err
 	}
-	return endGuardrailTx(ctx, a.tx, a.who, id, name, version, reasonPruned)
+	return endGuardrailTx(ctx, a.tx, a.who, id, name, version, a.pruned)
 }

@@ -18,6 +18,8 @@ import (
 // PlanOptions say how files and the registry are compared.
 type PlanOptions struct {
 	Prune bool // end what the files do not name; without it, that stays
+
+	rulesOnly bool // of what is not named, end grants and guardrails only
 }
 
 // ChangeKind is what a plan does to an object.
@@ -107,6 +109,11 @@ func (r *Registry) planTx(ctx context.Context, tx pgx.Tx, set desired.Set, opts 
 	if err != nil {
 		return Plan{}, nil, err
 	}
+	return r.compareTx(ctx, tx, now, set, opts)
+}
+
+// compareTx makes the plan from what is present in that transaction.
+func (r *Registry) compareTx(ctx context.Context, tx pgx.Tx, now present, set desired.Set, opts PlanOptions) (Plan, []planStep, error) {
 	p, err := newPlanner(now, set, opts)
 	if err != nil {
 		return Plan{}, nil, err

@@ -15,8 +15,8 @@ import (
 // planner compares a set with what is present. It finds everything that is wrong with the set before it gives up.
 type planner struct {
 	present
-	set     desired.Set
-	prune   bool
+	set desired.Set
+	PlanOptions
 	invalid *problem.Error
 	steps   []planStep
 	wanted  map[string]bool   // paths of what the set names
@@ -33,7 +33,7 @@ type planStep struct {
 // newPlanner compares. The error is a *problem.Error of the kind Invalid.
 func newPlanner(now present, set desired.Set, opts PlanOptions) (*planner, error) {
 	p := &planner{
-		present: now, set: set, prune: opts.Prune, wanted: map[string]bool{}, made: map[string]string{},
+		present: now, set: set, PlanOptions: opts, wanted: map[string]bool{}, made: map[string]string{},
 		invalid: invalidSet(),
 	}
 	for _, t := range set.Teams {
@@ -243,7 +243,7 @@ func (p *planner) withIDs(e policy.Effect) policy.Effect {
 // ends plans the end of every rule and server that the set does not name. Teams do not end.
 func (p *planner) ends() {
 	for _, name := range slices.Sorted(maps.Keys(p.servers)) {
-		if now := p.servers[name]; now.State != Retired && !p.wanted[now.is.Path("")] {
+		if now := p.servers[name]; !p.rulesOnly && now.State != Retired && !p.wanted[now.is.Path("")] {
 			p.retire(now)
 		}
 	}
@@ -278,7 +278,7 @@ func (p *planner) unmanaged() Unmanaged {
 	for _, t := range p.teams {
 		n.Teams += p.absent(t.is.Path(""))
 	}
-	if p.prune {
+	if p.Prune {
 		return n
 	}
 	for _, s := range p.servers {
