@@ -45,7 +45,7 @@ func (d *Delivery) Foresee(ctx context.Context, who identity.Principal, draft Dr
 	if err != nil {
 		return Foresight{}, err
 	}
-	after, hasWarnings, err := compileAll(next, s.at)
+	after, hasWarnings, err := compileAll(next, s.since)
 	if err != nil {
 		return Foresight{}, err
 	}

@@ -139,6 +139,13 @@ func TestIncidentsFailNoTest(t *testing.T) {
 	w.must(err)
 	_, err = r.registry.SetState(w.ctx, w.admin, server.ID, server.Version, registry.Suspended, "incident")
 	w.must(err)
+	tools, err := r.registry.Tools(w.ctx, w.admin, registry.ToolFilter{ServerID: server.ID})
+	w.must(err)
+	for _, tool := range tools.Items {
+		if _, _, err := r.registry.SuspendTool(w.ctx, w.admin, tool.ID, "incident"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := w.upTo(r, g.AudienceID, w.generation())
 	if v := s.Index.Decide(aTest("", "list", Expect{}).Given.request(s.PublishedAt)); v.Reason != policy.ReasonSuspended {
 		t.Errorf("in force is %s", v.Reason)

@@ -19,8 +19,19 @@ type trial struct {
 }
 
 func readTrial(ctx context.Context, tx pgx.Tx) (t trial, err error) {
-	t.tests, err = readTests(ctx, tx)
-	return t, err
+	if t.tests, err = readTests(ctx, tx); err != nil {
+		return t, err
+	}
+	rows, _ := tx.Query(ctx, `select id from guardrails where emergency and ended_at is null`)
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return t, fmt.Errorf("reading which guardrails suspend something: %w", err)
+	}
+	t.emergency = make(map[string]bool, len(ids))
+	for _, id := range ids {
+		t.emergency[id] = true
+	}
+	return t, nil
 }
 
 // refuted reports whether a test fails, and if so says so with every audience that has to be compiled: what they have

@@ -31,10 +31,31 @@ type standing struct {
 // until the generation moves.
 type compiled struct {
 	registry.Snapshot
-	once     sync.Once
-	document policy.Document
-	warnings []policy.Warning
-	err      error
+	since time.Time // as of when it is compiled
+	whole func() (*policy.Document, []policy.Warning, error)
+	index func() (*policy.Index, error)
+}
+
+func newCompiled(s registry.Snapshot, at time.Time) *compiled {
+	c := &compiled{Snapshot: s, since: at}
+	var warnings []policy.Warning
+	document := sync.OnceValues(func() (d *policy.Document, err error) {
+		whole, all, err := compileAll(s, at)
+		warnings = all
+		return &whole, err
+	})
+	c.whole = func() (*policy.Document, []policy.Warning, error) {
+		d, err := document()
+		return d, warnings, err
+	}
+	c.index = sync.OnceValues(func() (*policy.Index, error) {
+		d, err := document()
+		if err != nil {
+			return nil, err
+		}
+		return policy.NewIndex(*d)
+	})
+	return c
 }
 
 // stands reads the registry as it is now. What the last question read is used again while the generation stays.
@@ -47,10 +68,11 @@ func (d *Delivery) stands(ctx context.Context) (s standing, err error) {
 		}
 		s.compiled = d.standing.Load()
 		if s.compiled == nil || s.Generation != generation || s.Epoch != epoch {
-			s.compiled = &compiled{}
-			if s.Snapshot, err = d.registry.SnapshotTx(ctx, tx); err != nil {
+			snapshot, err := d.registry.SnapshotTx(ctx, tx)
+			if err != nil {
 				return err
 			}
+			s.compiled = newCompiled(snapshot, s.at)
 			d.standing.Store(s.compiled)
 		}
 		if s.teams, err = readTeamNames(ctx, tx); err != nil {
@@ -77,13 +99,6 @@ func readTeamNames(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 		return nil, fmt.Errorf("reading the names of teams: %w", err)
 	}
 	return teams, nil
-}
-
-// whole compiles what stands for an audience that sees everything.
-func (s standing) whole() (*policy.Document, []policy.Warning, error) {
-	c := s.compiled
-	c.once.Do(func() { c.document, c.warnings, c.err = compileAll(c.Snapshot, s.at) })
-	return &c.document, c.warnings, c.err
 }
 
 func compileAll(s registry.Snapshot, at time.Time) (policy.Document, []policy.Warning, error) {
