@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -55,18 +56,26 @@ func (s *Server) withLog(next echo.HandlerFunc) echo.HandlerFunc {
 
 // withHeaders sets what every answer carries, before any handler can forget it.
 func (s *Server) withHeaders(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		h := c.Response().Header()
-		h.Set("Content-Security-Policy", s.contentSecurityPolicy())
+	machine, page := http.Header{}, http.Header{}
+	for _, h := range []http.Header{machine, page} {
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store") // until a handler knows better
-		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		if s.secure() {
 			h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+		}
+	}
+	page.Set("Content-Security-Policy", s.contentSecurityPolicy())
+	page.Set("X-Frame-Options", "DENY")
+	page.Set("Referrer-Policy", "no-referrer")
+	page.Set("Cross-Origin-Opener-Policy", "same-origin")
+	page.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	return func(c echo.Context) error {
+		if isMachinePath(c.Request().URL.Path) {
+			maps.Copy(c.Response().Header(), machine)
+		} else {
+			maps.Copy(c.Response().Header(), page)
 		}
 		return next(c)
 	}
