@@ -1,97 +1,23 @@
 package policy
 
-import (
-	"encoding/json"
-	"iter"
-	"slices"
-	"time"
-)
-
-// Outcome is what becomes of a call. A greater outcome lets more happen; the zero
-// value denies.
-type Outcome int
-
-// The outcomes.
-const (
-	Deny  Outcome = iota
-	Hold          // until people approve
-	Allow         // at once
-)
-
-// String returns deny, hold or allow.
-func (o Outcome) String() string {
-	switch o {
-	case Allow:
-		return "allow"
-	case Hold:
-		return "hold"
-	default:
-		return "deny"
-	}
-}
-
-// MarshalText writes what String returns.
-func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
-
-// Reason says why an outcome is what it is. Its values are stable.
-type Reason string
-
-// The reasons.
-const (
-	ReasonAllowed           Reason = "allowed"
-	ReasonApprovalRequired  Reason = "approval_required"
-	ReasonUnknownServer     Reason = "unknown_server"
-	ReasonUnknownTool       Reason = "unknown_tool"
-	ReasonSuspended         Reason = "suspended"
-	ReasonDrifted           Reason = "drifted"
-	ReasonDeniedByGuardrail Reason = "denied_by_guardrail"
-	ReasonNoGrant           Reason = "no_grant"
-	ReasonMFARequired       Reason = "mfa_required"        // granted, and a guardrail wants a second factor
-	ReasonConditionNotMet   Reason = "condition_not_met"   // there is a grant, but its condition is not true
-	ReasonRequirementNotMet Reason = "requirement_not_met" // granted, and what a guardrail requires is not true
-)
-
-// Request is a call to decide on.
-type Request struct {
-	Server    string // name
-	Kind      Kind
-	Name      string // of the tool or prompt; for a resource its URI
-	Principal *Principal
-	Arguments json.RawMessage // of the call, strictly read JSON: an object; none is {}. Of a resource {"uri": …}
-	Now       time.Time
-}
-
-// Verdict is the decision on a call. Its pointers are into the document, save
-// Approval.
-type Verdict struct {
-	Outcome    Outcome
-	Reason     Reason
-	Server     *Server   // nil if unknown
-	Tool       *Tool     // nil if unknown
-	Grant      int       // index of a grant that allows; -1 if none was looked for or found
-	Guardrail  int       // index of the guardrail that decided; -1 if none did
-	Guardrails []int     // indexes of all that hold the call
-	Approval   *Approval // if held: the strictest of what they demand, Teams in full
-	Limits     []int     // if not denied: indexes of all whose rate limit counts the call, ascending; read only
-	Budgets    []int     // the same of those whose token budget counts it
-
-	MaxResponseBytes int64 // if not denied: the least of what they limit a result to; 0: no limit
-}
-
-// Listed reports whether a list shows what was decided on. It shows what the caller could have by signing in with a
-// second factor, as the answer to a call tells them to.
-func (v Verdict) Listed() bool { return v.Outcome != Deny || v.Reason == ReasonMFARequired }
-
 // Decide says what becomes of a call. It allocates nothing on a call that is
-// allowed, save where several limits count it and others between them do not.
+// allowed without a condition, save where several limits count it and others
+// between them do not.
 //
 // Nothing is counted here: whoever executes the call does that, for each of
-// Verdict.Limits, and denies it where one has no room.
+// Verdict.Limits and Verdict.Budgets, and denies it where one has no room.
 //
 // A resource that is not offered by its exact URI is judged by each template it
 // matches, and the strictest verdict counts, as which of them the server would
 // use is not known.
-func (ix *Index) Decide(r Request) Verdict {
+func (ix *Index) Decide(r Request) Verdict { return ix.judge(question{request: r}) }
+
+// Listing is Decide for a list, where the arguments are not known yet: what depends on them is decided in favour of the
+// caller, so that Verdict.Listed shows what some call could be allowed. It is no permission to call anything.
+func (ix *Index) Listing(r Request) Verdict { return ix.judge(question{request: r, listing: true}) }
+
+func (ix *Index) judge(q question) Verdict {
+	r := &q.request
 	s := ix.servers[r.Server]
 	if s == nil {
 		return denied(ReasonUnknownServer)
@@ -101,8 +27,10 @@ func (ix *Index) Decide(r Request) Verdict {
 		v.Server = s.Server
 		return v
 	}
+	var groups [32]term
+	c := ix.terms.resolve(r.Principal, groups[:0])
 	if i, ok := s.offers(r.Kind)[r.Name]; ok {
-		return ix.decide(s, i, r.Principal, r.Now)
+		return ix.decide(s, i, &c, &q)
 	}
 	strictest := denied(ReasonUnknownTool)
 	strictest.Server = s.Server
@@ -113,7 +41,7 @@ func (ix *Index) Decide(r Request) Verdict {
 		if !t.pattern.MatchString(r.Name) {
 			continue
 		}
-		v := ix.decide(s, t.tool, r.Principal, r.Now)
+		v := ix.decide(s, t.tool, &c, &q)
 		if strictest.Tool == nil {
 			strictest = v
 		} else {
@@ -123,144 +51,109 @@ func (ix *Index) Decide(r Request) Verdict {
 	return strictest
 }
 
-func denied(why Reason) Verdict {
-	return Verdict{Outcome: Deny, Reason: why, Grant: -1, Guardrail: -1}
-}
-
-// and returns the stricter of two verdicts; where both hold, v with the approvals
-// of both united. The limits of both count a call that is not denied. A second
-// factor is asked for only where nothing else is in the way.
-func (v Verdict) and(w Verdict) Verdict {
-	limits := both(v.Limits, w.Limits)
-	switch {
-	case w.Outcome < v.Outcome, w.Outcome == Deny && v.Reason == ReasonMFARequired:
-		v = w
-	case w.Outcome == Hold && v.Outcome == Hold:
-		all := union{approval: v.Approval}
-		all.add(w.Approval, v.Server.Team)
-		v.Approval = all.approval
-		v.Guardrails = both(v.Guardrails, w.Guardrails)
-	}
-	if v.Outcome != Deny {
-		v.Limits = limits
-	}
-	return v
-}
-
-// both returns what is in a or b, ascending.
-func both(a, b []int) []int {
-	if len(a) == 0 || len(b) == 0 {
-		return slices.Concat(a, b)
-	}
-	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
-}
-
-// Visible goes through what is listed for the principal, of one kind and in order.
-func (ix *Index) Visible(serverName string, kind Kind, p *Principal, now time.Time) iter.Seq[*Tool] {
-	return func(yield func(*Tool) bool) {
-		s := ix.servers[serverName]
-		if s == nil || s.State != Active {
-			return
-		}
-		for i := range s.Tools {
-			if s.Tools[i].Kind != kind || !ix.decide(s, i, p, now).Listed() {
-				continue
-			}
-			if !yield(&s.Tools[i]) {
-				return
-			}
-		}
-	}
-}
-
-// Granted reports whether a grant would let the principal have what r asks for, were nothing else in the way. A
-// caller without one is not told why else it is refused: to them it does not exist.
-func (ix *Index) Granted(r Request) bool {
-	s := ix.servers[r.Server]
-	if s == nil || r.Principal == nil {
-		return false
-	}
-	var groups [32]term
-	c := ix.terms.resolve(r.Principal, groups[:0])
-	granted := func(i int) bool {
-		return ix.findGrant(s.reaches[i].common, &c, r.Now) >= 0 || ix.findGrant(&s.reaches[i].own, &c, r.Now) >= 0
-	}
-	if i, ok := s.offers(r.Kind)[r.Name]; ok {
-		return granted(i)
-	}
-	if r.Kind != KindResource {
-		return false
-	}
-	for _, t := range s.templates {
-		if t.pattern.MatchString(r.Name) && granted(t.tool) {
-			return true
-		}
-	}
-	return false
-}
-
 // decide decides on the tool at i of an active server.
-func (ix *Index) decide(s *server, i int, p *Principal, now time.Time) Verdict {
+func (ix *Index) decide(s *server, i int, c *caller, q *question) Verdict {
 	v := denied(ReasonNoGrant)
 	v.Server, v.Tool = s.Server, &s.Tools[i]
 	if v.Tool.Held {
 		v.Reason = ReasonDrifted
 		return v
 	}
-	if p == nil {
+	if c.Principal == nil {
 		return v
 	}
-	var groups [32]term
-	c := ix.terms.resolve(p, groups[:0])
-	d := ix.demands(v.Tool, s.reaches[i].limits, &c)
+	q.turn(v.Server, v.Tool)
+	d := ix.demands(v.Tool, &s.reaches[i], c, q)
 	if d.denies >= 0 {
 		v.Reason, v.Guardrail = ReasonDeniedByGuardrail, d.denies
 		return v
 	}
-	if v.Grant = ix.findGrant(s.reaches[i].common, &c, now); v.Grant < 0 {
-		if v.Grant = ix.findGrant(&s.reaches[i].own, &c, now); v.Grant < 0 {
-			return v
+	if v.Grant = ix.grantFor(s, i, c, q); v.Grant < 0 {
+		if q.unmet {
+			v.Reason = ReasonConditionNotMet
 		}
-	}
-	if d.factor >= 0 && !p.SecondFactor() {
-		v.Reason, v.Guardrail = ReasonMFARequired, d.factor
 		return v
 	}
-	v.Limits = d.limits
+	if v.Reason, v.Guardrail = ix.refuses(v.Tool, &d, c, q); v.Reason != "" {
+		return v
+	}
+	v.Limits, v.Budgets, v.MaxResponseBytes = d.limits, d.budgets, d.response
 	if d.holds {
-		ix.hold(&v, &c)
+		ix.hold(&v, c, q)
 		return v
 	}
 	v.Outcome, v.Reason = Allow, ReasonAllowed
 	return v
 }
 
-// demands are what the guardrails that match a call do to it.
-type demands struct {
-	denies int   // index of the first that denies, -1 if none does
-	factor int   // index of the first that wants a second factor, -1 if none does
-	holds  bool  // one wants an approval
-	limits []int // indexes of those that count it
+// refuses says which demand a granted call does not meet, and whose it is. A list, which shows what a second factor is
+// enough for, looks at what is required first.
+func (ix *Index) refuses(t *Tool, d *demands, c *caller, q *question) (Reason, int) {
+	factor := d.factor >= 0 && !c.SecondFactor()
+	if factor && !q.listing {
+		return ReasonMFARequired, d.factor
+	}
+	if g := ix.unmet(t, d, c, q); g >= 0 {
+		return ReasonRequirementNotMet, g
+	}
+	if factor {
+		return ReasonMFARequired, d.factor
+	}
+	return "", -1
 }
 
-// demands goes through the guardrails of a tool; limits are those among them that limit a rate.
-func (ix *Index) demands(t *Tool, limits []int, c *caller) demands {
+// unmet returns the index of the first guardrail whose requirement is not true, or -1.
+func (ix *Index) unmet(t *Tool, d *demands, c *caller, q *question) int {
+	if !d.requires {
+		return -1
+	}
+	for _, g := range t.Guardrails {
+		if rule := &ix.guardrails[g]; rule.require != nil && rule.misses(c, q) == "" && !q.favours(rule.require) {
+			return g
+		}
+	}
+	return -1
+}
+
+// demands are what the guardrails that match a call do to it.
+type demands struct {
+	denies   int   // index of the first that denies, -1 if none does
+	factor   int   // index of the first that wants a second factor, -1 if none does
+	holds    bool  // one wants an approval
+	requires bool  // one requires something
+	limits   []int // indexes of those that limit how often it is made
+	budgets  []int // indexes of those that limit what it costs
+	response int64 // the least of what they limit a result to; 0: no limit
+}
+
+// demands goes through the guardrails of a tool.
+func (ix *Index) demands(t *Tool, r *reaches, c *caller, q *question) demands {
 	d := demands{denies: -1, factor: -1}
-	limit := 0 // place in limits
+	limit, budget := 0, 0 // places in r.limits and r.budgets
 	for _, g := range t.Guardrails {
 		rule := &ix.guardrails[g]
-		if rule.effect.RateLimit != nil {
+		limited, budgeted := rule.effect.RateLimit != nil, rule.effect.TokenBudget != nil
+		if limited {
 			limit++
 		}
-		if rule.misses(c) != "" {
+		if budgeted {
+			budget++
+		}
+		if rule.misses(c, q) != "" {
 			continue
 		}
 		switch {
 		case rule.effect.Deny:
 			d.denies = g
 			return d
-		case rule.effect.RateLimit != nil:
-			d.limits = chosen(d.limits, limits, limit-1)
+		case limited:
+			d.limits = chosen(d.limits, r.limits, limit-1)
+		case budgeted:
+			d.budgets = chosen(d.budgets, r.budgets, budget-1)
+		case rule.effect.MaxResponseBytes > 0:
+			d.response = least(d.response, rule.effect.MaxResponseBytes)
+		case rule.require != nil:
+			d.requires = true
 		case rule.effect.Approval != nil:
 			d.holds = true
 		case d.factor < 0: // what is left demands a second factor
@@ -268,6 +161,14 @@ func (ix *Index) demands(t *Tool, limits []int, c *caller) demands {
 		}
 	}
 	return d
+}
+
+// least returns the lesser of two limits to the bytes of a result, where 0 is none.
+func least(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return a + b
+	}
+	return min(a, b)
 }
 
 // chosen returns some, an ascending choice from all[:i], with all[i]. While the choice lies together it is a part of
@@ -281,10 +182,10 @@ func chosen(some, all []int, i int) []int {
 }
 
 // hold unites the approvals that the matching guardrails demand.
-func (ix *Index) hold(v *Verdict, c *caller) {
+func (ix *Index) hold(v *Verdict, c *caller, q *question) {
 	var all union
 	for _, g := range v.Tool.Guardrails {
-		if rule := &ix.guardrails[g]; rule.effect.Approval != nil && rule.misses(c) == "" {
+		if rule := &ix.guardrails[g]; rule.effect.Approval != nil && rule.misses(c, q) == "" {
 			all.add(rule.effect.Approval, v.Server.Team)
 			v.Guardrails = append(v.Guardrails, g)
 		}
@@ -293,53 +194,68 @@ func (ix *Index) hold(v *Verdict, c *caller) {
 	v.Guardrail, v.Approval = v.Guardrails[0], all.approval
 }
 
-// misses reports why g does not hold for c, "" if it does.
-func (g *guardrail) misses(c *caller) Miss {
+// misses reports why g does not hold for a call of c, "" if it does.
+func (g *guardrail) misses(c *caller, q *question) Miss {
 	if miss := g.subject.restrains(c); miss != "" {
 		return miss
 	}
 	if g.exempts && g.except.grants(c) == "" {
 		return MissExcept
 	}
+	if g.condition != nil && !q.restrains(g.condition) {
+		return MissCondition
+	}
 	return ""
 }
 
-// misses reports why g does not allow c at a time, "" if it does.
-func (g *grant) misses(c *caller, now time.Time) Miss {
+// misses reports why g does not allow a call of c, "" if it does.
+func (g *grant) misses(c *caller, q *question) Miss {
 	if miss := g.subject.grants(c); miss != "" {
 		return miss
 	}
-	switch {
+	switch now := q.request.Now; {
 	case g.NotBefore != nil && now.Before(*g.NotBefore):
 		return MissBefore
 	case g.NotAfter != nil && !now.Before(*g.NotAfter):
 		return MissAfter
 	}
+	if g.condition != nil && !q.favours(g.condition) {
+		return MissCondition
+	}
 	return ""
 }
 
-// findGrant returns the index of a grant among r that allows c, or -1.
-func (ix *Index) findGrant(r *reach, c *caller, now time.Time) int {
+// grantFor returns the index of a grant that allows the tool at i, or -1.
+func (ix *Index) grantFor(s *server, i int, c *caller, q *question) int {
+	q.turn(s.Server, &s.Tools[i])
+	if g := ix.findGrant(s.reaches[i].common, c, q); g >= 0 {
+		return g
+	}
+	return ix.findGrant(&s.reaches[i].own, c, q)
+}
+
+// findGrant returns the index of a grant among r that allows the call, or -1.
+func (ix *Index) findGrant(r *reach, c *caller, q *question) int {
 	for _, g := range r.open {
-		if ix.grants[g].misses(c, now) == "" {
+		if ix.allows(g, c, q) {
 			return int(g)
 		}
 	}
 	for _, t := range [...]term{c.user, c.qualified, c.agent, c.model} {
-		if g := ix.findKeyed(r, t, c, now); g >= 0 {
+		if g := ix.findKeyed(r, t, c, q); g >= 0 {
 			return g
 		}
 	}
 	for _, t := range c.groups {
-		if g := ix.findKeyed(r, t, c, now); g >= 0 {
+		if g := ix.findKeyed(r, t, c, q); g >= 0 {
 			return g
 		}
 	}
 	return -1
 }
 
-// findKeyed returns the index of a grant that t leads to and that allows c, or -1.
-func (ix *Index) findKeyed(r *reach, t term, c *caller, now time.Time) int {
+// findKeyed returns the index of a grant that t leads to and that allows the call, or -1.
+func (ix *Index) findKeyed(r *reach, t term, c *caller, q *question) int {
 	if t == 0 || r.mask&(1<<(t%64)) == 0 {
 		return -1
 	}
@@ -353,9 +269,20 @@ func (ix *Index) findKeyed(r *reach, t term, c *caller, now time.Time) int {
 		}
 	}
 	for ; low < len(r.keyed) && r.keyed[low].term == t; low++ {
-		if g := r.keyed[low].grant; ix.grants[g].misses(c, now) == "" {
+		if g := r.keyed[low].grant; ix.allows(g, c, q) {
 			return int(g)
 		}
 	}
 	return -1
+}
+
+// allows reports whether the grant at g allows the call, and notes where only its condition is in the way.
+func (ix *Index) allows(g int32, c *caller, q *question) bool {
+	switch ix.grants[g].misses(c, q) {
+	case "":
+		return true
+	case MissCondition:
+		q.unmet = true
+	}
+	return false
 }

@@ -71,7 +71,7 @@ type Evaluation struct {
 // Trace says what becomes of a call, and why. It goes on after a denial, so that a reader sees what else would stand in
 // the way. Of a resource that several templates match, it has the steps of each.
 func (ix *Index) Trace(r Request) Trace {
-	t := tracer{index: ix, request: r, Trace: Trace{Verdict: ix.Decide(r)}}
+	t := tracer{index: ix, question: question{request: r}, Trace: Trace{Verdict: ix.Decide(r)}}
 	s := ix.servers[r.Server]
 	found := ix.candidates(s, r)
 	t.offered(s, found)
@@ -112,9 +112,9 @@ func (ix *Index) candidates(s *server, r Request) []int {
 // tracer makes a Trace.
 type tracer struct {
 	Trace
-	index   *Index
-	request Request
-	caller  caller
+	index *Index
+	question
+	caller caller
 }
 
 // offered adds the checks of the first stage.
@@ -144,6 +144,7 @@ func (t *tracer) offered(s *server, found []int) {
 
 // rules adds every rule that reaches a tool, by stage.
 func (t *tracer) rules(s *server, tool *Tool) {
+	t.question.turn(s.Server, tool)
 	var denies, obliges []Step
 	for _, g := range tool.Guardrails {
 		step := t.guardrail(s, tool, g)
@@ -184,8 +185,11 @@ func (t *tracer) grant(s *server, tool *Tool, g int) Step {
 		Stage: StageGrant, Tool: tool, Rule: "grant", Index: g, ID: rule.ID, Name: rule.Name, Grant: rule,
 		Ruling: RulingAllow, server: s.Server,
 	}
-	if step.Miss = t.index.grants[g].misses(&t.caller, t.request.Now); step.Miss != "" {
+	if step.Miss = t.index.grants[g].misses(&t.caller, &t.question); step.Miss != "" {
 		step.Ruling = RulingMiss
+	}
+	if step.Miss == "" || step.Miss == MissCondition {
+		step.Condition = t.question.evaluation(t.index.grants[g].condition)
 	}
 	return step
 }
@@ -199,7 +203,11 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	if rule.Effect.Deny {
 		step.Stage = StageDeny
 	}
-	if step.Miss = t.index.guardrails[g].misses(&t.caller); step.Miss != "" {
+	step.Miss = t.index.guardrails[g].misses(&t.caller, &t.question)
+	if step.Miss == "" || step.Miss == MissCondition {
+		step.Condition = t.question.evaluation(t.index.guardrails[g].condition)
+	}
+	if step.Miss != "" {
 		step.Ruling = RulingMiss
 		return step
 	}
@@ -207,7 +215,10 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	case rule.Effect.Deny:
 		step.Ruling = RulingDeny
 	case rule.Effect.MFA:
-		step.Ruling = demanded(t.request.Principal.SecondFactor())
+		step.Ruling = demanded(t.caller.SecondFactor())
+	case rule.Effect.Require != "":
+		step.Require = t.question.evaluation(t.index.guardrails[g].require)
+		step.Ruling = demanded(t.question.favours(t.index.guardrails[g].require))
 	case rule.Effect.Approval != nil:
 		step.Ruling = RulingHold
 	}

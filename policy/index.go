@@ -29,9 +29,10 @@ type server struct {
 // reaches is how to find the grants of a tool: those that reach all of its kind
 // on the server, which are kept once, and the tool's own.
 type reaches struct {
-	common *reach
-	own    reach
-	limits []int // those of the tool's guardrails that limit a rate, ascending
+	common  *reach
+	own     reach
+	limits  []int // those of the tool's guardrails that limit a rate, ascending
+	budgets []int // those that limit what is spent
 }
 
 // offers returns what s offers of one kind.
@@ -63,7 +64,8 @@ type keyed struct {
 }
 
 type grant struct {
-	subject subject
+	subject   subject
+	condition *condition // nil: none
 	*Grant
 }
 
@@ -72,6 +74,9 @@ type guardrail struct {
 	except  subject
 	exempts bool // except is not empty
 	effect  Effect
+
+	condition *condition // nil: none
+	require   *condition // what the effect requires; nil: nothing
 }
 
 // NewIndex validates d and indexes it; d is part of the index from then on and
@@ -84,20 +89,42 @@ func NewIndex(d Document) (*Index, error) {
 		document: d, servers: make(map[string]*server, len(d.Servers)), terms: newTerms(),
 		grants: make([]grant, len(d.Grants)), guardrails: make([]guardrail, len(d.Guardrails)),
 	}
-	for i := range d.Grants {
-		ix.grants[i] = grant{subject: ix.terms.subject(d.Grants[i].Subject), Grant: &d.Grants[i]}
-	}
-	for i := range d.Guardrails {
-		g := &d.Guardrails[i]
-		ix.guardrails[i] = guardrail{
-			subject: ix.terms.subject(g.Subject), except: ix.terms.subject(g.Except),
-			exempts: !g.Except.isZero(), effect: g.Effect,
-		}
+	if err := ix.indexRules(); err != nil {
+		return nil, fmt.Errorf("indexing policy: %w", err)
 	}
 	for i := range d.Servers {
 		ix.servers[d.Servers[i].Name] = ix.newServer(&d.Servers[i])
 	}
 	return ix, nil
+}
+
+// indexRules makes the rules of the document ready to match.
+func (ix *Index) indexRules() error {
+	conditions := conditions{}
+	for i := range ix.document.Grants {
+		g := &ix.document.Grants[i]
+		condition, err := conditions.compile(g.Condition)
+		if err != nil {
+			return inField(fmt.Sprintf("grants[%d].condition", i), err)
+		}
+		ix.grants[i] = grant{subject: ix.terms.subject(g.Subject), condition: condition, Grant: g}
+	}
+	for i := range ix.document.Guardrails {
+		g := &ix.document.Guardrails[i]
+		condition, err := conditions.compile(g.Condition)
+		if err != nil {
+			return inField(fmt.Sprintf("guardrails[%d].condition", i), err)
+		}
+		require, err := conditions.compile(g.Effect.Require)
+		if err != nil {
+			return inField(fmt.Sprintf("guardrails[%d].effect.require", i), err)
+		}
+		ix.guardrails[i] = guardrail{
+			subject: ix.terms.subject(g.Subject), except: ix.terms.subject(g.Except),
+			exempts: !g.Except.isZero(), effect: g.Effect, condition: condition, require: require,
+		}
+	}
+	return nil
 }
 
 // Document returns the document that ix decides by. It must not be changed.
@@ -123,21 +150,23 @@ func (ix *Index) newServer(s *Server) *server {
 			}
 		}
 		n.reaches[i] = reaches{
-			common: shared[t.Kind], own: ix.newReach(without(t.Grants, commons[t.Kind])), limits: ix.limits(t.Guardrails),
+			common: shared[t.Kind], own: ix.newReach(without(t.Grants, commons[t.Kind])),
+			limits:  ix.those(t.Guardrails, func(e *Effect) bool { return e.RateLimit != nil }),
+			budgets: ix.those(t.Guardrails, func(e *Effect) bool { return e.TokenBudget != nil }),
 		}
 	}
 	return n
 }
 
-// limits returns those of guardrails that limit a rate.
-func (ix *Index) limits(guardrails []int) []int {
-	var limits []int
+// those returns the guardrails whose effect is of a kind.
+func (ix *Index) those(guardrails []int, kind func(*Effect) bool) []int {
+	var chosen []int
 	for _, g := range guardrails {
-		if ix.guardrails[g].effect.RateLimit != nil {
-			limits = append(limits, g)
+		if kind(&ix.guardrails[g].effect) {
+			chosen = append(chosen, g)
 		}
 	}
-	return limits
+	return chosen
 }
 
 // commonGrants returns, for each kind, the grants that reach all tools of it.

@@ -23,6 +23,8 @@ type oracleVerdict struct {
 	Rules    []string // ids of the guardrails that deny (the first) or hold (all)
 	Approval *policy.Approval
 	Limits   []string // ids of the guardrails that count the call
+	Budgets  []string // and what it costs
+	Response int64    // most bytes of a result
 }
 
 func oracle(src policy.Source, r policy.Request) oracleVerdict {
@@ -54,7 +56,8 @@ func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracl
 			continue
 		}
 		v := oracleTool(src, s, t, r)
-		limits := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(verdict.Limits), v.Limits...))))
+		limits, budgets := oracleBoth(verdict.Limits, v.Limits), oracleBoth(verdict.Budgets, v.Budgets)
+		response := oracleLeast(verdict.Response, v.Response)
 		switch {
 		case !found || v.Outcome < verdict.Outcome || v.Outcome == policy.Deny && verdict.Reason == policy.ReasonMFARequired:
 			verdict = v
@@ -63,11 +66,23 @@ func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracl
 			verdict.Rules = slices.Compact(slices.Sorted(slices.Values(append(verdict.Rules, v.Rules...))))
 		}
 		if verdict.Outcome != policy.Deny {
-			verdict.Limits = limits
+			verdict.Limits, verdict.Budgets, verdict.Response = limits, budgets, response
 		}
 		found = true
 	}
 	return verdict
+}
+
+func oracleBoth(a, b []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(a), b...))))
+}
+
+func oracleLeast(limits ...int64) int64 {
+	limits = slices.DeleteFunc(slices.Clone(limits), func(n int64) bool { return n == 0 })
+	if len(limits) == 0 {
+		return 0
+	}
+	return slices.Min(limits)
 }
 
 // oracleMakes knows the templates that the tests use.
@@ -86,10 +101,12 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 	}
 	guardrails := slices.Clone(src.Guardrails)
 	slices.SortFunc(guardrails, func(a, b policy.SourceGuardrail) int { return strings.Compare(a.ID, b.ID) })
-	var holding, factor, limits []string
+	var holding, factor, lacking, limits, budgets []string
+	var responses []int64
 	var demands []policy.Approval
 	for _, g := range guardrails {
-		if !oracleCovers(g.Resource, s, t) || !oracleSubject(g.Subject, r.Principal, true) || oracleSubject(g.Except, r.Principal, false) {
+		if !oracleCovers(g.Resource, s, t) || !oracleSubject(g.Subject, r.Principal, true) || oracleSubject(g.Except, r.Principal, false) ||
+			oracleSays(g.Condition, s, t, r) == isFalse {
 			continue
 		}
 		switch e := g.Effect; {
@@ -99,21 +116,39 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 			factor = append(factor, g.ID)
 		case e.RateLimit != nil:
 			limits = append(limits, g.ID)
+		case e.TokenBudget != nil:
+			budgets = append(budgets, g.ID)
+		case e.MaxResponseBytes > 0:
+			responses = append(responses, e.MaxResponseBytes)
+		case e.Require != "" && oracleSays(e.Require, s, t, r) != isTrue:
+			lacking = append(lacking, g.ID)
 		case e.Approval != nil:
 			holding = append(holding, g.ID)
 			demands = append(demands, *e.Approval)
 		}
 	}
-	granted := slices.ContainsFunc(src.Grants, func(g policy.SourceGrant) bool { return oracleGrants(g, s, t, r) })
+	granted, almost := false, false
+	for _, g := range src.Grants {
+		if oracleGrants(g, s, t, r) {
+			almost = true
+			granted = granted || oracleSays(g.Condition, s, t, r) == isTrue
+		}
+	}
+	obliged := oracleVerdict{Outcome: policy.Allow, Reason: policy.ReasonAllowed, Limits: limits, Budgets: budgets, Response: oracleLeast(responses...)}
 	switch {
+	case !granted && almost:
+		return oracleVerdict{Reason: policy.ReasonConditionNotMet}
 	case !granted:
 		return oracleVerdict{Reason: policy.ReasonNoGrant}
 	case len(factor) > 0:
 		return oracleVerdict{Reason: policy.ReasonMFARequired, Rules: factor[:1]}
+	case len(lacking) > 0:
+		return oracleVerdict{Reason: policy.ReasonRequirementNotMet, Rules: lacking[:1]}
 	case len(holding) > 0:
-		return oracleVerdict{policy.Hold, policy.ReasonApprovalRequired, holding, oracleUnion(demands, s.Team), limits}
+		obliged.Outcome, obliged.Reason = policy.Hold, policy.ReasonApprovalRequired
+		obliged.Rules, obliged.Approval = holding, oracleUnion(demands, s.Team)
 	}
-	return oracleVerdict{Outcome: policy.Allow, Reason: policy.ReasonAllowed, Limits: limits}
+	return obliged
 }
 
 // oracleTwoFactors knows the methods that the tests use.
@@ -227,14 +262,14 @@ func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Reque
 	t.Helper()
 	want := oracle(src, r)
 	v := ix.Decide(r)
-	got := oracleVerdict{Outcome: v.Outcome, Reason: v.Reason, Approval: v.Approval}
+	got := oracleVerdict{
+		Outcome: v.Outcome, Reason: v.Reason, Approval: v.Approval,
+		Limits: guardrailIDs(ix, v.Limits), Budgets: guardrailIDs(ix, v.Budgets), Response: v.MaxResponseBytes,
+	}
 	for _, g := range v.Guardrails {
 		got.Rules = append(got.Rules, ix.Document().Guardrails[g].ID)
 	}
-	for _, g := range v.Limits {
-		got.Limits = append(got.Limits, ix.Document().Guardrails[g].ID)
-	}
-	if v.Reason == policy.ReasonDeniedByGuardrail || v.Reason == policy.ReasonMFARequired {
+	if v.Outcome == policy.Deny && v.Guardrail >= 0 {
 		got.Rules = []string{ix.Document().Guardrails[v.Guardrail].ID}
 	}
 	if diff := cmp.Diff(want, got, equateEmpty); diff != "" {

@@ -40,9 +40,12 @@ type caller struct {
 	groups                        []term // those of its groups that some rule names
 }
 
-// resolve fills c in for p; groups is where it keeps terms while they fit.
+// resolve returns the caller that p is, nobody if it is nil; groups is where it keeps terms while they fit.
 func (t *terms) resolve(p *Principal, groups []term) caller {
 	c := caller{Principal: p, groups: groups}
+	if p == nil {
+		return c
+	}
 	if p.Subject != "" {
 		c.user = t.users[p.Subject]
 		c.qualified = t.qualified[[2]string{p.Issuer, p.Subject}]

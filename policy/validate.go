@@ -50,6 +50,8 @@ const (
 	maxPendingSecond = 7 * 24 * 3600
 	maxLimitCalls    = 1_000_000
 	maxLimitSeconds  = 24 * 3600
+	maxBudgetTokens  = 1_000_000_000
+	maxResponseBytes = 1 << 30
 )
 
 // Validate reports what is wrong with s as the subject of a grant or guardrail,
@@ -130,8 +132,14 @@ func (e Effect) Validate() error {
 	switch {
 	case given != 1:
 		return wrong("", "must be exactly one of deny, approval, mfa, rate_limit, require, token_budget and max_response_bytes")
-	case e.Require != "" || e.TokenBudget != nil || e.MaxResponseBytes != 0:
-		return wrong("", "is not known yet")
+	case e.Require != "":
+		return CheckCondition("require", e.Require)
+	case e.TokenBudget != nil:
+		if err := e.TokenBudget.validate(); err != nil {
+			return inField("token_budget", err)
+		}
+	case e.MaxResponseBytes < 0 || e.MaxResponseBytes > maxResponseBytes:
+		return wrong("max_response_bytes", "must be from 1 to 1,073,741,824, a GiB")
 	case e.Approval != nil:
 		if err := e.Approval.validate(); err != nil {
 			return inField("approval", err)
@@ -149,6 +157,16 @@ func (l RateLimit) validate() error {
 	case l.Calls < 1 || l.Calls > maxLimitCalls:
 		return wrong("calls", "must be from 1 to 1,000,000")
 	case l.Seconds < 1 || l.Seconds > maxLimitSeconds:
+		return wrong("seconds", "must be from 1 to 86,400, a day")
+	}
+	return nil
+}
+
+func (b TokenBudget) validate() error {
+	switch {
+	case b.Tokens < 1 || b.Tokens > maxBudgetTokens:
+		return wrong("tokens", "must be from 1 to 1,000,000,000")
+	case b.Seconds < 1 || b.Seconds > maxLimitSeconds:
 		return wrong("seconds", "must be from 1 to 86,400, a day")
 	}
 	return nil

@@ -190,7 +190,9 @@ func (g Grant) validate() error {
 		return wrong("id", problem)
 	}
 	if g.Condition != "" {
-		return wrong("condition", "is not known yet")
+		if err := CheckCondition("condition", g.Condition); err != nil {
+			return err
+		}
 	}
 	if err := g.Subject.Validate(); err != nil {
 		return inField("subject", err)
@@ -211,7 +213,9 @@ func (g Guardrail) validate() error {
 		return wrong("id", problem)
 	}
 	if g.Condition != "" {
-		return wrong("condition", "is not known yet")
+		if err := CheckCondition("condition", g.Condition); err != nil {
+			return err
+		}
 	}
 	if err := g.Subject.Validate(); err != nil {
 		return inField("subject", err)
