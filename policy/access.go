@@ -207,7 +207,8 @@ func (ix *Index) Access(server string, p *Principal, now time.Time) iter.Seq[Eff
 		if s == nil || p == nil {
 			return
 		}
-		t := tracer{index: ix, request: Request{Server: server, Principal: p, Now: now}, caller: ix.terms.resolve(p, nil)}
+		asked := question{request: Request{Server: server, Principal: p, Now: now}, listing: true}
+		t := tracer{index: ix, question: asked, caller: ix.terms.resolve(p, nil)}
 		for i := range s.Tools {
 			t.Steps = t.Steps[:0]
 			t.request.Kind, t.request.Name = s.Tools[i].Kind, s.Tools[i].Name

@@ -47,6 +47,9 @@ func (q *question) evaluation(c *condition) *Evaluation {
 	if c == nil {
 		return nil
 	}
+	if q.listing && c.usesArgs {
+		return &Evaluation{Expression: c.text, Error: "the arguments are not known"}
+	}
 	a := q.ask(c)
 	e := &Evaluation{Expression: c.text, Value: a.yes && a.err == nil}
 	if a.err != nil {
