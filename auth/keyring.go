@@ -166,3 +166,9 @@ func (r *Keyring) edwards(p Purpose) (string, ed25519.PrivateKey) {
 	key, _ := k.private.(ed25519.PrivateKey) // by its purpose it is one
 	return k.kid, key
 }
+
+// Check says whether the key file is the one that the keys are sealed under, so that nobody adds a key that the
+// servers cannot open.
+func (r *Keyring) Check(ctx context.Context) error {
+	return r.load(ctx)
+}

@@ -24,6 +24,9 @@ var compiler = identity.Principal{Kind: identity.System, ID: "delivery", Name: "
 // may compile the same rules to something else. It returns only when ctx ends, with an error, so that a replica which
 // lost its connection campaigns again.
 func (d *Delivery) lead(ctx context.Context) error {
+	if err := d.registry.CheckLineage(ctx); err != nil { // who leads now may do so because the database failed over
+		return err
+	}
 	wake, stop := d.hub.Subscribe(registry.TopicPolicy)
 	defer stop()
 	ticker := time.NewTicker(pollEvery)

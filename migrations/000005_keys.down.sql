@@ -1,4 +1,9 @@
 -- For development only: keys of the new purposes are lost.
+create or replace function policy_is(p_epoch bigint, p_generation bigint) returns boolean
+  language sql volatile
+begin atomic
+  select exists (select from registry_head where epoch = p_epoch and generation = p_generation);
+end;
 drop function database_lineage(), move_key_set();
 alter table registry_head drop column lineage;
 drop table key_set;

@@ -59,5 +59,16 @@ begin atomic
   where d.datname = current_database();
 end;
 
+-- Is this still the policy, and this still the database that was looked at? A token that was redeemed on the database
+-- before a lossy fail-over must not be redeemed again in the moment before the epoch moves.
+create or replace function policy_is(p_epoch bigint, p_generation bigint) returns boolean
+  language sql volatile
+begin atomic
+  select exists (
+    select from registry_head
+    where epoch = p_epoch and generation = p_generation
+      and case when lineage = '' then true else lineage = database_lineage() end);
+end;
+
 grant select, insert, update on signing_keys, key_set to countersign_runtime;
 grant execute on function move_key_set(), database_lineage() to countersign_runtime;

@@ -19,6 +19,10 @@ import (
 // wire makes the parts and hands the lower ones what they need from the higher: functions, not interfaces.
 func (s *Server) wire(ctx context.Context) error {
 	var err error
+	s.registry = registry.New(s.pool, s.hub, s.log)
+	if err := s.registry.CheckLineage(ctx); err != nil {
+		return err
+	}
 	s.auth, err = auth.New(ctx, s.pool, s.hub, s.cfg.Key, auth.Config{
 		Issuer: s.cfg.OIDCIssuer, ClientID: s.cfg.OIDCClientID, ClientSecret: s.cfg.OIDCClientSecret,
 		PublicURL: s.cfg.PublicURL, RoleGroups: s.cfg.RoleGroups, EvidenceIssuers: s.cfg.CallerIssuers, Now: s.cfg.Now,
@@ -27,7 +31,6 @@ func (s *Server) wire(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing sign-in: %w", err)
 	}
-	s.registry = registry.New(s.pool, s.hub, s.log)
 	s.registry.DisablePerson = s.auth.DisablePersonTx
 	s.delivery = delivery.New(s.pool, s.hub, s.registry, delivery.Config{
 		Issuer: s.cfg.PublicURL, MaxStaleSeconds: s.cfg.MaxStaleSeconds, Log: s.log, Now: s.cfg.Now,
