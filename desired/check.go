@@ -97,6 +97,7 @@ func (c *checker) grant(g Grant) {
 	c.keyed(g.Key, g.Path)
 	c.rule(g.For.Validate(), g.Path, "for")
 	c.rule(g.On.Validate(), g.Path, "on")
+	c.condition(g.Condition, g.Path)
 	if g.From != nil && g.Until != nil && !g.From.Before(*g.Until) {
 		c.add(g.Path("until"), "until is not after from")
 	}
@@ -106,12 +107,19 @@ func (c *checker) guardrail(g Guardrail) {
 	c.keyed(g.Key, g.Path)
 	c.rule(g.For.Validate(), g.Path, "for")
 	c.rule(g.On.Validate(), g.Path, "on")
+	c.condition(g.Condition, g.Path)
 	if g.Except.Everyone {
 		c.add(g.Path("except.everyone"), "except.everyone cannot be: the guardrail would never hold")
 	} else if !isZero(g.Except) {
 		c.rule(g.Except.Validate(), g.Path, "except")
 	}
 	c.rule(g.Effect().Validate(), g.Path, "")
+}
+
+func (c *checker) condition(expr string, path func(string) string) {
+	if expr != "" {
+		c.rule(policy.CheckCondition("", expr), path, "condition")
+	}
 }
 
 // rule tells what policy finds wrong with a part of a rule, in the words of a set.

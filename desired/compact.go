@@ -22,11 +22,17 @@ type access struct {
 // shortTool is one line of it.
 type shortTool struct {
 	node   ast.Node
+	path   string // of its fields
 	name   string
 	models []string
 	who    policy.Subject // instead of that of the whole
 	limit  *Rate
 	mfa    bool
+
+	condition string // when it may be called
+	require   string
+	budget    *Budget
+	most      int64 // bytes of a result
 }
 
 // access reads one entry of the list of that name.
@@ -57,22 +63,26 @@ func (c *collector) bare(file ast.Node, a *access) {
 
 func (c *collector) toolsOf(a *access) func(ast.Node) {
 	return c.list(func(n ast.Node) {
-		t := shortTool{node: n}
+		t := shortTool{node: n, path: c.path}
 		before := len(c.faults)
 		c.object(n, "a tool",
 			field{"name", true, c.text(&t.name)},
 			field{"allowed_models", false, c.texts(&t.models)},
 			field{"for", false, c.subject(&t.who)},
 			field{"rate_limit", false, parsed(&c.reader, ParseRate, func(v Rate) { t.limit = &v })},
-			field{"require_mfa", false, c.truth(&t.mfa)})
+			field{"require_mfa", false, c.truth(&t.mfa)},
+			field{"condition", false, c.text(&t.condition)},
+			field{"require", false, c.text(&t.require)},
+			field{"token_budget", false, parsed(&c.reader, ParseBudget, func(v Budget) { t.budget = &v })},
+			field{"max_response_bytes", false, number(&c.reader, &t.most)})
 		if len(c.faults) == before {
 			a.tools = append(a.tools, t)
 		}
 	})
 }
 
-// expand makes the grant and the guardrails of each tool. A limit and MFA hold for everyone who calls the tool, as a
-// reader takes them to; who may call is never implied.
+// expand makes the grant and the guardrails of each tool. A condition is the grant's; limits, MFA and what is required
+// hold for everyone who calls the tool, as a reader takes them to. Who may call is never implied.
 func (c *collector) expand(a access) {
 	for _, t := range a.tools {
 		who, ok := c.callers(a, t)
@@ -80,26 +90,52 @@ func (c *collector) expand(a access) {
 			continue
 		}
 		on := policy.Resource{Servers: []string{a.server}, Names: []string{t.name}}
-		everyone := policy.Subject{Everyone: true}
 		name := func(what string) string { return shortened(t.name+" of "+a.server+what, 200) }
-		g := Grant{Key: shortKey(a.server, t.name, "allow"), Name: name(""), For: who, On: on}
+		g := Grant{Key: shortKey(a.server, t.name, "allow"), Name: name(""), For: who, On: on, Condition: t.condition}
 		if !c.claim(t.node, g.Path("")) {
 			continue
 		}
+		c.point(t, g.Path)
 		c.set.Grants = append(c.set.Grants, g)
-		if t.limit != nil {
-			c.expanded(t, Guardrail{Key: shortKey(a.server, t.name, "rate"), Name: name(" within a rate"), For: everyone, On: on, RateLimit: t.limit})
-		}
-		if t.mfa {
-			c.expanded(t, Guardrail{Key: shortKey(a.server, t.name, "mfa"), Name: name(" with MFA"), For: everyone, On: on, MFA: true})
+		for _, rail := range t.guardrails() {
+			rail.Key, rail.Name = shortKey(a.server, t.name, rail.Key), name(rail.Name)
+			rail.For, rail.On = policy.Subject{Everyone: true}, on
+			if c.claim(t.node, rail.Path("")) {
+				c.point(t, rail.Path)
+				c.set.Guardrails = append(c.set.Guardrails, rail)
+			}
 		}
 	}
 }
 
-func (c *collector) expanded(t shortTool, g Guardrail) {
-	if c.claim(t.node, g.Path("")) {
-		c.set.Guardrails = append(c.set.Guardrails, g)
+// point says where the fields of a rule are that the line has by the same name.
+func (c *collector) point(t shortTool, path func(string) string) {
+	for _, field := range []string{"condition", "require", "rate_limit", "token_budget", "max_response_bytes"} {
+		if place, said := c.places[t.path+"."+field]; said {
+			c.all[path(field)] = place
+		}
 	}
+}
+
+// guardrails are what the line demands of every call, with the ends of their keys and names.
+func (t shortTool) guardrails() []Guardrail {
+	var all []Guardrail
+	if t.limit != nil {
+		all = append(all, Guardrail{Key: "rate", Name: " within a rate", RateLimit: t.limit})
+	}
+	if t.mfa {
+		all = append(all, Guardrail{Key: "mfa", Name: " with MFA", MFA: true})
+	}
+	if t.require != "" {
+		all = append(all, Guardrail{Key: "require", Name: " as required", Require: t.require})
+	}
+	if t.budget != nil {
+		all = append(all, Guardrail{Key: "tokens", Name: " within a token budget", TokenBudget: t.budget})
+	}
+	if t.most != 0 {
+		all = append(all, Guardrail{Key: "size", Name: " with a bounded result", MaxResponseBytes: t.most})
+	}
+	return all
 }
 
 // callers says who the grant of a tool is for: those of its own for, or else of that of the whole, as far as they use

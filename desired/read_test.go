@@ -35,6 +35,14 @@ const aGrant = `grants:
   on: {servers: ["*"]}
 `
 
+const aRail = `guardrails:
+- key: k
+  name: n
+  for: {everyone: true}
+  on: {servers: ["*"]}
+`
+
+// TestFaultsSayWhereAndWhatWasExpected has faults in full; of one that ends in a space, how it begins.
 func TestFaultsSayWhereAndWhatWasExpected(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
@@ -70,13 +78,26 @@ func TestFaultsSayWhereAndWhatWasExpected(t *testing.T) {
 		"a command without digest": {"servers:\n- {name: a/b, team: T, command: c}\n", "1.yaml:2:3: expected command and command_digest together, as the gateway reports them"},
 		"a state that is none":     {"servers:\n- {name: a/b, team: T, state: proposed}\n", `1.yaml:2:24: state is "proposed"; expected active, suspended or retired`},
 		"a rate that is none":      {"server: a/b\ntools:\n- {name: x, allowed_models: [m], rate_limit: 10 per minute}\n", `1.yaml:3:46: tools[0].rate_limit is "10 per minute"; expected calls in a time, as 10/min, 3/s, 100/h, 500/day or 10/90s`},
+		"a condition of a number":  {aGrant + "  condition: 1\n", "1.yaml:6:14: condition is a number; expected text, so put it in quotes"},
+		"a condition that is cut":  {aGrant + "  condition: args.a <\n", "1.yaml:6:3: condition does not compile, at character 9: "},
+		"a condition of no truth":  {aGrant + "  condition: 1 + 1\n", "1.yaml:6:3: condition is of type int, not true or false"},
+		"a long condition":         {aGrant + "  condition: '" + strings.Repeat("true && ", 1000) + "true'\n", "1.yaml:6:3: condition "},
+		"a requirement":            {aRail + "  require: args.\n", "1.yaml:6:3: require does not compile, at character "},
+		"two effects":              {aRail + "  require: args.a\n  deny: true\n", "1.yaml:2:3: the effect must be exactly one of deny, "},
+		"a budget that is none":    {aRail + "  token_budget: 50k/hour\n", `1.yaml:6:17: token_budget is "50k/hour"; expected tokens in a time, as 50000/hour, 200000/day or 1000/90s`},
+		"a budget of nothing":      {aRail + "  token_budget: 0/hour\n", `1.yaml:6:17: token_budget is "0/hour"; expected tokens in a time, as 50000/hour, 200000/day or 1000/90s`},
+		"a limit of text":          {aRail + "  max_response_bytes: 1 MB\n", "1.yaml:6:23: max_response_bytes is text; expected a whole number"},
+		"a limit below nothing":    {aRail + "  max_response_bytes: -1\n", "1.yaml:6:3: max_response_bytes "},
+		"a limit that is no int64": {aRail + "  max_response_bytes: 99999999999999999999\n", "1.yaml:6:23: max_response_bytes is a number; expected a whole number"},
+		"in the short form":        {"server: a/b\nfor: {everyone: true}\ntools:\n- name: x\n  require_mfa: true\n  condition: args.\n", "1.yaml:6:3: condition does not compile, at character "},
+		"required there":           {"access:\n- server: a/b\n  for: {everyone: true}\n  tools:\n  - {name: x, require: 1 + 1}\n", "1.yaml:5:15: require is of type int, not true or false"},
 		"tools of no server":       {"tools:\n- {name: x, allowed_models: [m]}\n", "1.yaml:1:1: these tools are of no server; say server: com.example/name beside them"},
 		"a server without tools":   {"server: a/b\n", "1.yaml:1:1: server and for are for a list of tools in the same file; expected tools"},
 		"tools for nobody":         {"server: a/b\ntools:\n- {name: x, rate_limit: 1/s}\n", `1.yaml:3:3: nobody is said to call "x"; expected allowed_models, or for. Say for: {everyone: true} if you mean it`},
 		"models twice":             {"server: a/b\nfor: {models: [m]}\ntools:\n- {name: x, allowed_models: [m]}\n", `1.yaml:4:3: the models of "x" are said twice; expected allowed_models or for.models`},
 		"a tool twice":             {"server: a/b\nfor: {everyone: true}\ntools:\n- name: x\n- name: x\n", "1.yaml:5:3: grants[a-b.x.allow] is said twice, first at 1.yaml:4:3; expected it once"},
 	} {
-		if got := faultsOf(t, c.text); got != c.want {
+		if got := faultsOf(t, c.text); got != c.want && !(strings.HasSuffix(c.want, " ") && strings.HasPrefix(got, c.want)) {
 			t.Errorf("%s:\n%s\nwant\n%s", name, got, c.want)
 		}
 	}
@@ -85,7 +106,7 @@ func TestFaultsSayWhereAndWhatWasExpected(t *testing.T) {
 func TestEveryFaultOfEveryFileIsTold(t *testing.T) {
 	t.Parallel()
 	got := faultsOf(t, aGrant+"  naem: x\nteams:\n- name: 7\n- groups: 3\n", aGrant, aGrant, "a: [")
-	want := `1.yaml:6:3: a grant has no field "naem"; expected key, name, for, on, from, until or reason
+	want := `1.yaml:6:3: a grant has no field "naem"; expected key, name, for, on, condition, from, until or reason
 1.yaml:8:9: name is a number; expected text, so put it in quotes
 1.yaml:9:3: a team lacks name
 1.yaml:9:11: groups is a number; expected a list
@@ -110,6 +131,10 @@ tools:
   - {name: db_query, allowed_models: [claude-3, gpt-4], rate_limit: 10/min}
   - {name: send_email, for: {everyone: true}, allowed_models: [claude-3], require_mfa: true}
   - name: list.tables
+    condition: args.schema == 'public'
+    require: "!has(args.raw)"
+    token_budget: 5000/min
+    max_response_bytes: 1000
 `)})
 	if err != nil {
 		t.Fatal(err)
@@ -122,11 +147,14 @@ tools:
 		Grants: []Grant{
 			{Key: "com.acme-db.db_query.allow", Name: "db_query of com.acme/db", On: on("db_query"), For: policy.Subject{Groups: []string{"analysts"}, Models: []string{"claude-3", "gpt-4"}}},
 			{Key: "com.acme-db.send_email.allow", Name: "send_email of com.acme/db", On: on("send_email"), For: policy.Subject{Models: []string{"claude-3"}}},
-			{Key: "com.acme-db.list.tables-6e42f038.allow", Name: "list.tables of com.acme/db", On: on("list.tables"), For: policy.Subject{Groups: []string{"analysts"}}},
+			{Key: "com.acme-db.list.tables-6e42f038.allow", Name: "list.tables of com.acme/db", On: on("list.tables"), For: policy.Subject{Groups: []string{"analysts"}}, Condition: "args.schema == 'public'"},
 		},
 		Guardrails: []Guardrail{
 			{Key: "com.acme-db.db_query.rate", Name: "db_query of com.acme/db within a rate", For: everyone, On: on("db_query"), RateLimit: &Rate{10, 60}},
 			{Key: "com.acme-db.send_email.mfa", Name: "send_email of com.acme/db with MFA", For: everyone, On: on("send_email"), MFA: true},
+			{Key: "com.acme-db.list.tables-6e42f038.require", Name: "list.tables of com.acme/db as required", For: everyone, On: on("list.tables"), Require: "!has(args.raw)"},
+			{Key: "com.acme-db.list.tables-6e42f038.tokens", Name: "list.tables of com.acme/db within a token budget", For: everyone, On: on("list.tables"), TokenBudget: &Budget{5000, 60}},
+			{Key: "com.acme-db.list.tables-6e42f038.size", Name: "list.tables of com.acme/db with a bounded result", For: everyone, On: on("list.tables"), MaxResponseBytes: 1000},
 		},
 	}
 	if diff := cmp.Diff(want, set); diff != "" {

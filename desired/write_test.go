@@ -69,14 +69,27 @@ func moment() *rapid.Generator[*time.Time] {
 	})
 }
 
+// expression makes conditions, above all those that YAML could take for something else.
+var expression = rapid.SampledFrom([]string{
+	"true", "false", "args.amount <= 100", "args.a == 'b'\n&& args.c", "args.a\n  || args.b", " true", "!has(args.x)", "[1] == [1]", "{'a': 1} == {}",
+	`args.a == "\u202e\n"`, "args.a == '\u202e'", "args.a in ['#a: b', 'c'] // why", "-1 < 0", "'*' == '*'", `'%' == "\\"`,
+})
+
 func effect(t *rapid.T, g *Guardrail) {
-	switch rapid.IntRange(0, 3).Draw(t, "effect") {
+	g.Condition = sometimes(expression).Draw(t, "condition")
+	switch rapid.IntRange(0, 6).Draw(t, "effect") {
 	case 0:
 		g.Deny = true
 	case 1:
 		g.MFA = true
 	case 2:
 		g.RateLimit = &Rate{rapid.IntRange(1, 1e6).Draw(t, "calls"), rapid.SampledFrom([]int{1, 7, 60, 61, 3600, 5400, 86400}).Draw(t, "seconds")}
+	case 3:
+		g.Require = expression.Draw(t, "require")
+	case 4:
+		g.TokenBudget = &Budget{rapid.IntRange(1, 1e6).Draw(t, "tokens"), rapid.SampledFrom([]int{1, 7, 60, 3600, 86400}).Draw(t, "seconds")}
+	case 5:
+		g.MaxResponseBytes = rapid.Int64Range(1, 1<<30).Draw(t, "bytes")
 	default:
 		g.Approval = &Approval{
 			Quorum: rapid.IntRange(1, 20).Draw(t, "quorum"), DenyQuorum: rapid.IntRange(0, 20).Draw(t, "deny"), OwningTeam: true,
@@ -110,7 +123,7 @@ func anySet() *rapid.Generator[Set] {
 		for i := range count.Draw(t, "grants") {
 			s.Grants = append(s.Grants, Grant{
 				Key: fmt.Sprint("k.", i), Name: someText.Draw(t, "name"), For: subject().Draw(t, "for"), On: resource().Draw(t, "on"),
-				From: sometimes(moment()).Draw(t, "from"), Reason: text.Draw(t, "reason"),
+				Condition: sometimes(expression).Draw(t, "condition"), From: sometimes(moment()).Draw(t, "from"), Reason: text.Draw(t, "reason"),
 			})
 		}
 		for i := range count.Draw(t, "guardrails") {

@@ -14,7 +14,7 @@ func (x *exchange) argumentsOf(u use) json.RawMessage {
 	switch x.message.method {
 	case "tools/call", "prompts/get":
 		arguments, _ := canonical.Lookup(x.message.params, "arguments")
-		return arguments
+		return policy.WithoutToken(arguments)
 	}
 	if u.kind == policy.KindResource {
 		return canonical.AppendObject(nil, []canonical.Member{{Key: "uri", Value: canonical.AppendString(nil, u.name)}})

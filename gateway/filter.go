@@ -127,7 +127,7 @@ func (x *exchange) filterList(member string, kind policy.Kind, key string, eleme
 		if !ok {
 			continue
 		}
-		v := snapshot.Index.Decide(policy.Request{
+		v := snapshot.Index.Listing(policy.Request{
 			Server: x.name, Kind: kind, Name: name, Principal: &x.caller.principal, Now: x.g.now(),
 		})
 		if v.Tool == nil || v.Tool.Name != name || v.Server.Endpoint.Digest != x.server.Endpoint.Digest {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -154,27 +155,38 @@ func canonicalArguments(raw json.RawMessage) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return WithoutToken(arguments), nil
+}
+
+// WithoutToken returns the arguments of a call, strictly read JSON, as digests and conditions see them: without our own
+// confirmation token. What is no object is returned as it is.
+func WithoutToken(arguments json.RawMessage) json.RawMessage {
+	if !bytes.Contains(arguments, []byte(tokenPrefix)) && !bytes.ContainsRune(arguments, '\\') {
+		return arguments
+	}
 	members, err := canonical.Members(arguments)
 	if err != nil {
-		return nil, err
+		return arguments
 	}
 	for i, m := range members {
 		if token, ok := canonical.Text(m.Value); ok && m.Key == confirmationArgument && isToken(token) {
 			rest := append(members[:i:i], members[i+1:]...)
-			return canonical.AppendObject(nil, rest), nil
+			return canonical.AppendObject(nil, rest)
 		}
 	}
-	return arguments, nil
+	return arguments
 }
+
+const tokenPrefix = "cst_"
 
 // isToken reports whether s has the form of a confirmation token,
 // cst_[0-9A-Za-z]{49}.
 func isToken(s string) bool {
-	const prefix, length = "cst_", 4 + 49
-	if len(s) != length || s[:len(prefix)] != prefix {
+	const length = len(tokenPrefix) + 49
+	if len(s) != length || s[:len(tokenPrefix)] != tokenPrefix {
 		return false
 	}
-	for _, c := range []byte(s[len(prefix):]) {
+	for _, c := range []byte(s[len(tokenPrefix):]) {
 		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
 			return false
 		}

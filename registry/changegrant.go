@@ -33,8 +33,12 @@ func (r *Registry) ChangeGrant(ctx context.Context, who identity.Principal, id s
 		return Grant{}, err
 	}
 	n.Key = was.Key
-	if len(desired.Differences(was.said().Fields(), n.said().Fields())) == 0 {
+	differs := desired.Differences(was.said().Fields(), n.said().Fields())
+	if len(differs) == 0 {
 		return was, nil
+	}
+	if err := r.checkSuits(ctx, invalidGrant(), n.Resource, n.expressions().touched(differs)); err != nil {
+		return Grant{}, err
 	}
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
 		if err := changeGrantTx(ctx, tx, who, id, version, n); err != nil {

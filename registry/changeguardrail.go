@@ -43,6 +43,9 @@ func (r *Registry) ChangeGuardrail(ctx context.Context, who identity.Principal, 
 		return Guardrail{}, problem.New(problem.Forbidden, "interactive_only",
 			"Changing what a guardrail does is for a person in a signed-in session. Nothing was changed.")
 	}
+	if err := r.checkSuits(ctx, invalidGuardrail(), n.Resource, n.expressions().touched(differs)); err != nil {
+		return Guardrail{}, err
+	}
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
 		if err := changeGuardrailTx(ctx, tx, who, id, version, n); err != nil {
 			return err

@@ -70,6 +70,9 @@ func (r *Registry) effectsTx(ctx context.Context, tx pgx.Tx, p *planner) ([]poli
 	if err != nil {
 		return nil, err
 	}
+	if err := p.checkSuits(&after); err != nil {
+		return nil, err
+	}
 	wording := policy.Wording{Teams: maps.Clone(p.names), Most: mostNamed}
 	for _, name := range p.made {
 		wording.Teams[newTeamID(name)] = name

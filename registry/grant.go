@@ -81,6 +81,9 @@ func (r *Registry) CreateGrant(ctx context.Context, who identity.Principal, n Ne
 	if err := n.clean(); err != nil {
 		return Grant{}, err
 	}
+	if err := r.checkSuits(ctx, invalidGrant(), n.Resource, n.expressions()); err != nil {
+		return Grant{}, err
+	}
 	var id string
 	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
 		if id, err = createGrantTx(ctx, tx, who, n); err != nil {
@@ -133,7 +136,7 @@ func (n *NewGrant) detail() map[string]any {
 
 // clean trims n and says everything that is wrong with it. Times are kept to the microsecond, as the database does.
 func (n *NewGrant) clean() error {
-	invalid := problem.New(problem.Invalid, "invalid_grant", "The grant cannot be as it is said here. Nothing was changed.")
+	invalid := invalidGrant()
 	n.Name, n.Reason = strings.TrimSpace(n.Name), strings.TrimSpace(n.Reason)
 	if n.Key != "" && !ruleKey.MatchString(n.Key) {
 		invalid.Field("key", badKey)
@@ -270,4 +273,8 @@ func (r *Registry) Grants(ctx context.Context, who identity.Principal, f GrantFi
 		return Page[Grant]{}, fmt.Errorf("listing grants: %w", err)
 	}
 	return pageOf(grants, limit, func(g Grant) string { return g.ID }), nil
+}
+
+func invalidGrant() *problem.Error {
+	return problem.New(problem.Invalid, "invalid_grant", "The grant cannot be as it is said here. Nothing was changed.")
 }

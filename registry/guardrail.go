@@ -92,6 +92,9 @@ func (r *Registry) CreateGuardrail(ctx context.Context, who identity.Principal, 
 	if err := n.clean(); err != nil {
 		return Guardrail{}, err
 	}
+	if err := r.checkSuits(ctx, invalidGuardrail(), n.Resource, n.expressions()); err != nil {
+		return Guardrail{}, err
+	}
 	var id string
 	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
 		if id, err = createGuardrailTx(ctx, tx, who, n); err != nil {
@@ -143,7 +146,7 @@ func (n *NewGuardrail) detail() map[string]any {
 }
 
 func (n *NewGuardrail) clean() error {
-	invalid := problem.New(problem.Invalid, "invalid_guardrail", "The guardrail cannot be as it is said here. Nothing was changed.")
+	invalid := invalidGuardrail()
 	n.Name, n.Reason = strings.TrimSpace(n.Name), strings.TrimSpace(n.Reason)
 	if n.Key != "" && !ruleKey.MatchString(n.Key) {
 		invalid.Field("key", badKey)
@@ -227,4 +230,8 @@ func endGuardrailTx(ctx context.Context, tx pgx.Tx, who identity.Principal, id, 
 
 func guardrailChanged() *problem.Error {
 	return problem.New(problem.Conflict, "guardrail_changed", "Somebody changed or ended this guardrail while you looked at it. Nothing was changed by you.")
+}
+
+func invalidGuardrail() *problem.Error {
+	return problem.New(problem.Invalid, "invalid_guardrail", "The guardrail cannot be as it is said here. Nothing was changed.")
 }

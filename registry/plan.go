@@ -66,6 +66,8 @@ func (p Plan) Empty() bool { return len(p.Changes) == 0 }
 // Plan says what it takes to make the registry what set says, and changes nothing. It needs identity.ReadRegistry and
 // identity.ReadPolicy.
 //
+// A condition that suits only some of the tools it reaches is a consequence of its change; one that suits none is wrong.
+//
 // Problem: Invalid invalid_set, with a field for each thing that is wrong, named by its path: grants[key].for.users[0].
 func (r *Registry) Plan(ctx context.Context, who identity.Principal, set desired.Set, opts PlanOptions) (Plan, error) {
 	if err := mayPlan(who); err != nil {
@@ -119,9 +121,6 @@ func (r *Registry) compareTx(ctx context.Context, tx pgx.Tx, now present, set de
 		return Plan{}, nil, err
 	}
 	plan := Plan{Changes: make([]PlannedChange, len(p.steps)), Effects: []policy.Sentence{}, Unmanaged: p.unmanaged()}
-	for i, s := range p.steps {
-		plan.Changes[i] = s.PlannedChange
-	}
 	if err := tx.QueryRow(ctx, `select generation from registry_head`).Scan(&plan.Generation); err != nil {
 		return Plan{}, nil, fmt.Errorf("reading the policy's generation: %w", err)
 	}
@@ -129,6 +128,9 @@ func (r *Registry) compareTx(ctx context.Context, tx pgx.Tx, now present, set de
 		if plan.Effects, err = r.effectsTx(ctx, tx, p); err != nil {
 			return Plan{}, nil, err
 		}
+	}
+	for i, s := range p.steps {
+		plan.Changes[i] = s.PlannedChange
 	}
 	plan.Digest, err = plan.digest(opts)
 	return plan, p.steps, err

@@ -17,10 +17,11 @@ type planner struct {
 	present
 	set desired.Set
 	PlanOptions
-	invalid *problem.Error
-	steps   []planStep
-	wanted  map[string]bool   // paths of what the set names
-	made    map[string]string // names of teams that the set makes, by lower-case name
+	invalid  *problem.Error
+	steps    []planStep
+	wanted   map[string]bool   // paths of what the set names
+	made     map[string]string // names of teams that the set makes, by lower-case name
+	compared []suitCheck
 }
 
 // planStep is one change of a plan, what it makes of the policy and how it is done.
@@ -151,12 +152,14 @@ func (p *planner) grant(want desired.Grant) {
 	}
 	foresee := func(f *foreseen) { f.grants[source.ID] = source }
 	if !there {
+		p.compare(n.expressions(), source.ID, want.Path)
 		p.add(planStep{change, foresee, func(ctx context.Context, a *applier) error { return a.createGrant(ctx, n) }})
 		return
 	}
 	if change.Kind = Changes; len(change.Fields) == 0 {
 		return
 	}
+	p.compare(n.expressions().touched(change.Fields), source.ID, want.Path)
 	p.add(planStep{change, foresee, func(ctx context.Context, a *applier) error { return a.changeGrant(ctx, now.id, now.version, n) }})
 }
 
@@ -191,6 +194,7 @@ func (p *planner) guardrail(want desired.Guardrail) {
 	}
 	foresee := func(f *foreseen) { f.guardrails[source.ID] = source }
 	if !there {
+		p.compare(n.expressions(), source.ID, want.Path)
 		p.add(planStep{change, foresee, func(ctx context.Context, a *applier) error { return a.createGuardrail(ctx, n) }})
 		return
 	}
@@ -198,6 +202,7 @@ func (p *planner) guardrail(want desired.Guardrail) {
 		return
 	}
 	change.NeedsPerson = loosens(change.Fields)
+	p.compare(n.expressions().touched(change.Fields), source.ID, want.Path)
 	p.add(planStep{change, foresee, func(ctx context.Context, a *applier) error { return a.changeGuardrail(ctx, now.id, now.version, n) }})
 }
 

@@ -47,11 +47,7 @@ func (r *Registry) Preview(ctx context.Context, who identity.Principal, resource
 }
 
 func reachedBy(s Snapshot, resource policy.Resource) ([]Reached, error) {
-	probe := policy.SourceGrant{
-		Grant:    policy.Grant{ID: "preview", Name: "preview", Subject: policy.Subject{Everyone: true}},
-		Resource: resource,
-	}
-	document, err := compilePreview(s, []policy.SourceGrant{probe})
+	document, err := compilePreview(s, []policy.SourceGrant{probe(resource)})
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +64,14 @@ func reachedBy(s Snapshot, resource policy.Resource) ([]Reached, error) {
 		}
 	}
 	return out, nil
+}
+
+// probe is a grant that points to what a resource reaches.
+func probe(resource policy.Resource) policy.SourceGrant {
+	return policy.SourceGrant{
+		Grant:    policy.Grant{ID: "preview", Name: "preview", Subject: policy.Subject{Everyone: true}},
+		Resource: resource,
+	}
 }
 
 // compilePreview compiles grants for the servers of a snapshot as a publication would, to see what they reach. Its

@@ -37,16 +37,22 @@ func (r *Registry) SnapshotTx(ctx context.Context, tx pgx.Tx) (Snapshot, error) 
 
 // permitsTx reads what allows: one server, "" for all, and all grants.
 func (r *Registry) permitsTx(ctx context.Context, tx pgx.Tx, only string) (s Snapshot, err error) {
+	if s, err = r.offersTx(ctx, tx, only); err != nil {
+		return Snapshot{}, err
+	}
+	err = r.readGrants(ctx, tx, &s)
+	return s, err
+}
+
+// offersTx reads what there is to call: one server, "" for all.
+func (r *Registry) offersTx(ctx context.Context, tx pgx.Tx, only string) (s Snapshot, err error) {
 	if err := tx.QueryRow(ctx, `select generation, epoch from registry_head`).Scan(&s.Generation, &s.Epoch); err != nil {
 		return Snapshot{}, fmt.Errorf("reading the policy's generation: %w", err)
 	}
 	if err := r.readServers(ctx, tx, &s, only); err != nil {
 		return Snapshot{}, err
 	}
-	if err := r.readTools(ctx, tx, &s, only); err != nil {
-		return Snapshot{}, err
-	}
-	err = r.readGrants(ctx, tx, &s)
+	err = r.readTools(ctx, tx, &s, only)
 	return s, err
 }
 
