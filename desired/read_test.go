@@ -88,7 +88,7 @@ func TestFaultsSayWhereAndWhatWasExpected(t *testing.T) {
 		"a budget of nothing":      {aRail + "  token_budget: 0/hour\n", `1.yaml:6:17: token_budget is "0/hour"; expected tokens in a time, as 50000/hour, 200000/day or 1000/90s`},
 		"a limit of text":          {aRail + "  max_response_bytes: 1 MB\n", "1.yaml:6:23: max_response_bytes is text; expected a whole number"},
 		"a limit below nothing":    {aRail + "  max_response_bytes: -1\n", "1.yaml:6:3: max_response_bytes "},
-		"a limit that is no int64": {aRail + "  max_response_bytes: 99999999999999999999\n", "1.yaml:6:23: max_response_bytes is a number; expected a whole number"},
+		"a limit that is no int64": {aRail + "  max_response_bytes: 99999999999999999999\n", "1.yaml:6:23: max_response_bytes is text; expected a whole number"},
 		"in the short form":        {"server: a/b\nfor: {everyone: true}\ntools:\n- name: x\n  require_mfa: true\n  condition: args.\n", "1.yaml:6:3: condition does not compile, at character "},
 		"required there":           {"access:\n- server: a/b\n  for: {everyone: true}\n  tools:\n  - {name: x, require: 1 + 1}\n", "1.yaml:5:15: require is of type int, not true or false"},
 		"tools of no server":       {"tools:\n- {name: x, allowed_models: [m]}\n", "1.yaml:1:1: these tools are of no server; say server: com.example/name beside them"},

@@ -68,7 +68,7 @@ func TestChangingAGuardrail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	n := NewGuardrail{
-		Name: "Freeze", Subject: everyone(), Resource: policy.Resource{Servers: []string{"com.acme/*"}}, Effect: limitOf(10, 60),
+		Name: "Freeze", Subject: everyone(), Resource: policy.Resource{Servers: []string{"com.acme/*"}}, Effect: paced(10, 60),
 	}
 	made, err := w.CreateGuardrail(w.ctx, w.admin, n)
 	w.must(err)
@@ -81,8 +81,8 @@ func TestChangingAGuardrail(t *testing.T) {
 		t.Errorf("the words became %+v", words)
 	}
 	for what, change := range map[string]func(*NewGuardrail){
-		"a wider limit":    func(n *NewGuardrail) { n.Effect = limitOf(11, 60) },
-		"a narrower limit": func(n *NewGuardrail) { n.Effect = limitOf(9, 60) },
+		"a wider limit":    func(n *NewGuardrail) { n.Effect = paced(11, 60) },
+		"a narrower limit": func(n *NewGuardrail) { n.Effect = paced(9, 60) },
 		"an exception":     func(n *NewGuardrail) { n.Except.Groups = []string{"me"} },
 		"fewer tools":      func(n *NewGuardrail) { n.Resource.Names = []string{"x"} },
 		"fewer callers":    func(n *NewGuardrail) { n.Subject = policy.Subject{Groups: []string{"x"}} },
@@ -118,7 +118,7 @@ func TestChangingAGuardrail(t *testing.T) {
 	}
 }
 
-func limitOf(calls, seconds int) policy.Effect {
+func paced(calls, seconds int) policy.Effect {
 	return policy.Effect{RateLimit: &policy.RateLimit{Calls: calls, Seconds: seconds}}
 }
 
