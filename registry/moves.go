@@ -52,15 +52,35 @@ func (r *Registry) Moves(ctx context.Context, who identity.Principal, after stri
 	return pageOf(moves, limit, func(m Move) string { return strconv.FormatInt(m.Generation, 10) }), nil
 }
 
-// MovesBetweenTx lists the moves after the generation from up to to, the newest first, at most limit.
-func (r *Registry) MovesBetweenTx(ctx context.Context, tx pgx.Tx, from, to int64, limit int) ([]Move, error) {
-	rows, _ := tx.Query(ctx, selectMoves+`
-		where n.generation > @from and n.generation <= @to
-		order by n.generation desc
-		limit @limit`, pgx.StrictNamedArgs{"from": from, "to": to, "limit": limit})
-	moves, err := pgx.CollectRows(rows, pgx.RowToStructByName[Move])
+// Span is the generations after After up to Upto.
+type Span struct{ After, Upto int64 }
+
+// MovesWithinTx gives, for each span, how the policy moved within it: the newest most, the newest first.
+func (r *Registry) MovesWithinTx(ctx context.Context, tx pgx.Tx, spans []Span, most int) ([][]Move, error) {
+	after, upto := make([]int64, len(spans)), make([]int64, len(spans))
+	for i, s := range spans {
+		after[i], upto[i] = s.After, s.Upto
+	}
+	rows, _ := tx.Query(ctx, `
+		select s.place, m.*
+		from unnest(@after::bigint[], @upto::bigint[]) with ordinality as s (after, upto, place)
+		cross join lateral (`+selectMoves+`
+		  where n.generation > s.after and n.generation <= s.upto
+		  order by n.generation desc
+		  limit @most) m
+		order by s.place, m.generation desc`,
+		pgx.StrictNamedArgs{"after": after, "upto": upto, "most": most})
+	type row struct {
+		Place int64
+		Move
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
 		return nil, fmt.Errorf("listing how the policy moved: %w", err)
+	}
+	moves := make([][]Move, len(spans))
+	for _, f := range found {
+		moves[f.Place-1] = append(moves[f.Place-1], f.Move)
 	}
 	return moves, nil
 }

@@ -146,3 +146,53 @@ func (w *world) grant(name string) Grant {
 	w.must(err)
 	return g
 }
+
+func TestRuleChangesBetweenGenerations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.grant("a"), w.grant("b")
+	from := w.generation()
+	w.grant("c")
+	_, err := w.EndGrant(w.ctx, w.admin, a.ID, a.Version, "")
+	w.must(err)
+	_, err = w.ChangeGrant(w.ctx, w.admin, b.ID, b.Version, NewGrant{Name: "b\u200b2", Subject: b.Subject, Resource: b.Resource})
+	if err == nil {
+		t.Fatal("a hidden character was saved")
+	}
+	b, err = w.ChangeGrant(w.ctx, w.admin, b.ID, b.Version, NewGrant{Name: "b2", Subject: b.Subject, Resource: b.Resource})
+	w.must(err)
+	rail, to, err := w.SuspendAgent(w.ctx, w.admin, "cursor", "")
+	w.must(err)
+	brief := func(from, to int64) map[string]string {
+		t.Helper()
+		found := map[string]string{}
+		w.must(pgx.BeginTxFunc(w.ctx, w.db.Runtime, ReadOnly, func(tx pgx.Tx) error {
+			changes, err := w.RuleChangesTx(w.ctx, tx, from, to)
+			for _, c := range changes {
+				if c.By != w.admin.Name || c.At.IsZero() || c.ID == "" || c.Emergency != (c.ID == rail.ID) || len(c.Fields) == 0 {
+					t.Errorf("%+v", c)
+				}
+				found[c.Name] = string(c.Kind) + " " + c.What
+			}
+			return err
+		}))
+		return found
+	}
+	want := map[string]string{"c": "add grant", "a": "end grant", "b2": "change grant", "Suspended: agent cursor": "add guardrail"}
+	if diff := cmp.Diff(want, brief(from, to)); diff != "" {
+		t.Error(diff)
+	}
+	back := map[string]string{"c": "end grant", "a": "add grant", "b": "change grant", "Suspended: agent cursor": "end guardrail"}
+	if diff := cmp.Diff(back, brief(to, from)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{}, brief(to, to)); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := w.ChangeGrant(w.ctx, w.admin, b.ID, b.Version, NewGrant{Name: "b", Subject: b.Subject, Resource: b.Resource}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{}, brief(to, to)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -18,7 +18,7 @@ import (
 func (s *Server) rolloutOperations() []operation {
 	rules := machine(identity.ReadPolicy)
 	return []operation{
-		{get, "/v1/policy/rollout", machine(identity.ReadRollout), "Who enforces a generation of the policy, since when. A gateway sees itself.", s.reaches()},
+		{get, "/v1/policy/rollout", machine(identity.ReadRollout), "Who enforces a generation of the policy, since when. A gateway sees itself.", asks(s.readReach)},
 		{get, "/v1/suspensions", rules, "The tools, agents and people that are suspended, newest first.", lists(s.listSuspensions)},
 		{post, "/v1/suspensions", machine(identity.ReadRegistry), "Suspend a tool, an agent or a person at once. To lift it a person ends the guardrail.", makes(s, s.makeSuspension)},
 	}
@@ -65,21 +65,26 @@ func effectsOf(e delivery.Effects) effectsJSON {
 	return out
 }
 
-func (s *Server) reaches() deed {
+func (s *Server) readReach(c echo.Context, who identity.Principal, q reachQuery) (*effectsJSON, error) {
+	ctx, cancel := s.parked(c.Request().Context())
+	defer cancel()
+	return said(effectsOf)(s.delivery.AwaitReach(ctx, who, int64(q.Revision), time.Duration(q.Wait)*time.Second))
+}
+
+// asks is a deed that gives one thing, selected by a query.
+func asks[Q, T any](fn func(c echo.Context, who identity.Principal, q Q) (*T, error)) deed {
 	h := func(c echo.Context, who identity.Principal) error {
-		var q reachQuery
+		var q Q
 		if err := readQuery(c.QueryParams(), &q); err != nil {
 			return err
 		}
-		ctx, cancel := s.parked(c.Request().Context())
-		defer cancel()
-		effects, err := s.delivery.AwaitReach(ctx, who, int64(q.Revision), time.Duration(q.Wait)*time.Second)
+		found, err := fn(c, who, q)
 		if err != nil {
 			return err
 		}
-		return c.JSON(http.StatusOK, effectsOf(effects))
+		return c.JSON(http.StatusOK, found)
 	}
-	return deed{handler: h, query: reflect.TypeFor[reachQuery](), replies: []reply{replyOf[effectsJSON](http.StatusOK)}}
+	return deed{handler: h, query: reflect.TypeFor[Q](), replies: []reply{replyOf[T](http.StatusOK)}}
 }
 
 type suspensionJSON struct {

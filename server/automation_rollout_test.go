@@ -81,3 +81,46 @@ func TestAutomationSuspendsAPersonAndAnAgent(t *testing.T) {
 		t.Error("a new team moved the policy")
 	}
 }
+
+func TestAutomationReadsHistory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g := w.enrol("edge", "*")
+	h := w.hold(g)
+	viewer := w.automation("", identity.Viewer)
+	w.current(t, g.AudienceID)
+	before := w.delivery.Current(g.AudienceID).Revision
+	made := w.automation("", identity.Admin).call(post, "/v1/suspensions", map[string]any{"tool": h.tool}).want(t, http.StatusCreated)
+	w.current(t, g.AudienceID)
+
+	found := into[listOf[pastJSON]](t, viewer.get("/v1/policy/revisions?limit=1&audience="+g.AudienceID).want(t, http.StatusOK))
+	if len(found.Items) != 1 || found.Next == "" || len(found.Items[0].Moves) == 0 || found.Items[0].Moves[0].Kind != "tool.suspended" {
+		t.Fatalf("%+v", found)
+	}
+	last := found.Items[0]
+	if fmt.Sprint(last.Revision) != made.header.Get(client.HeaderRevision) || last.Before != fmt.Sprintf("e1.r%d", before) {
+		t.Errorf("%+v", last)
+	}
+	viewer.get("/v1/policy/revisions?limit=1&audience="+g.AudienceID+"&after="+found.Next).want(t, http.StatusOK, last.Before)
+	at := "/v1/policy/revisions/" + last.ID
+	one := into[editionJSON](t, viewer.get(at+"?audience="+g.AudienceID).want(t, http.StatusOK))
+	if string(one.Document) != string(w.delivery.Current(g.AudienceID).Document) {
+		t.Errorf("document %s", one.Document)
+	}
+	diff := into[diffJSON](t, viewer.get(at+"/diff?audience="+g.AudienceID).want(t, http.StatusOK, `"kind":"begin"`))
+	if diff.From != last.Before || len(diff.Rules) != 1 || len(diff.Sentences) != 1 || !diff.Rules[0].Emergency {
+		t.Errorf("%+v", diff)
+	}
+	viewer.get(at+"/diff?from="+last.ID+"&audience="+g.AudienceID).want(t, http.StatusOK, `"sentences":[]`)
+	viewer.get(at+"/diff?from=42&audience="+g.AudienceID).wantProblem(t, http.StatusNotFound, "no_such_revision")
+	viewer.get(at).wantProblem(t, http.StatusNotFound, "no_such_revision")
+	moves := into[listOf[moveJSON]](t, viewer.get("/v1/policy/moves?limit=2").want(t, http.StatusOK))
+	if len(moves.Items) != 2 || moves.Items[0].Kind != "tool.suspended" || moves.Next == "" {
+		t.Errorf("%+v", moves)
+	}
+	plan := into[registry.Plan](t, viewer.get("/v1/policy/rollback?revision="+fmt.Sprint(before)).want(t, http.StatusOK))
+	if len(plan.Changes) != 0 {
+		t.Errorf("a rollback lifts the suspension: %+v", plan.Changes)
+	}
+	viewer.get("/v1/policy/rollback").wantProblem(t, http.StatusNotFound, "no_such_generation")
+}
