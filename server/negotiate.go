@@ -2,6 +2,7 @@ package server
 
 import (
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -9,6 +10,9 @@ import (
 // negotiate gives the one of offers that an Accept wants most (RFC 9110 section 12.5.1), the earlier of equals, and ""
 // when it wants none of them. No Accept wants all.
 func negotiate(accept []string, offers ...string) string {
+	if len(accept) == 1 && slices.Contains(offers, accept[0]) { // what a gateway sends
+		return accept[0]
+	}
 	ranges := mediaRanges(accept)
 	if len(ranges) == 0 {
 		return offers[0]

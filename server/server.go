@@ -116,6 +116,7 @@ type Server struct {
 	approvals *approvals.Queue
 	delivery  *delivery.Delivery
 	anonymous *limiter
+	pulls     *pulls
 	readers   *limiter // of the public registry: an office full of editors must not lock itself out of signing in
 	openAPI   []byte   // GET /v1/openapi.json
 	echo      *echo.Echo
@@ -135,7 +136,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Log, pool: pool, hub: postgres.NewHub(pool, cfg.Log),
-		anonymous: newLimiter(cfg.Now), readers: newLimiter(cfg.Now), draining: make(chan struct{}),
+		anonymous: newLimiter(cfg.Now), readers: newLimiter(cfg.Now), pulls: newPulls(cfg.Now), draining: make(chan struct{}),
 	}
 	if err := s.wire(ctx); err != nil {
 		pool.Close()

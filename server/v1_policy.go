@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -33,6 +34,10 @@ const (
 // look at registry_head.
 func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	r := c.Request()
+	media := negotiate(r.Header.Values("Accept"), policyType, joseType)
+	if media == "" {
+		return problem.New(problem.NotAcceptable, "not_acceptable", "The policy is given as %s or as %s.", policyType, joseType)
+	}
 	known := strings.Join(r.Header.Values("If-None-Match"), ", ")
 	wait, preferred := preferWait(r.Header.Values("Prefer"))
 	snap, err := s.awaitPolicy(r.Context(), who, known, wait)
@@ -42,6 +47,12 @@ func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	token, _ := bearerToken(r)
 	if _, err := s.auth.Bearer(r.Context(), token); err != nil { // revoked or expired while it was parked
 		return err
+	}
+	changed := !policy.MatchETag(known, snap.ETag)
+	if changed {
+		if err := s.pulls.document(who.GatewayID); err != nil {
+			return err
+		}
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "private, no-cache")
@@ -53,28 +64,32 @@ func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	if preferred {
 		h.Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 	}
-	return writePolicy(c, snap, known)
+	return writePolicy(c, snap, media, changed)
 }
 
-func writePolicy(c echo.Context, snap *delivery.Snapshot, known string) error {
+// writePolicy answers 200 with the representation that the caller prefers, or 304 with its ETag.
+func writePolicy(c echo.Context, snap *delivery.Snapshot, media string, changed bool) error {
 	h := c.Response().Header()
-	body, contentType, encoding := snap.Document, policyType, ""
-	switch accept := c.Request().Header.Get("Accept"); {
-	case strings.Contains(accept, joseType):
-		body, contentType, encoding = []byte(snap.JWS), joseType, "jose"
-	case acceptsGzip(c.Request().Header.Get("Accept-Encoding")):
+	body, encoding := snap.Document, ""
+	switch {
+	case media == joseType:
+		encoding = "jose"
+	case acceptsGzip(c.Request().Header.Values("Accept-Encoding")):
 		body, encoding = snap.Gzip, "gz"
 	}
 	h.Set("ETag", policy.ETag(snap.Epoch, snap.Revision, snap.Digest, encoding))
-	if policy.MatchETag(known, snap.ETag) {
+	if !changed {
 		return c.NoContent(http.StatusNotModified)
+	}
+	if media == joseType {
+		body = []byte(snap.JWS)
 	}
 	if encoding == "gz" {
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("Policy-Signature", snap.Detached)
 	h.Set("Repr-Digest", reprDigest(body))
-	return c.Blob(http.StatusOK, contentType, body)
+	return c.Blob(http.StatusOK, media, body)
 }
 
 // awaitPolicy gives the snapshot to answer with: at once when the caller holds another one, else when a new
@@ -82,11 +97,18 @@ func writePolicy(c echo.Context, snap *delivery.Snapshot, known string) error {
 func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known string, wait time.Duration) (*delivery.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	if wait > 0 {
+		done, err := s.pulls.park(who.GatewayID)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+	}
 	for {
 		clients := s.auth.Changed()
 		changed := s.delivery.Changed(who.AudienceID)
 		snap := s.delivery.Current(who.AudienceID)
-		if err := s.current(snap, known); err != nil && (snap != nil || wait == 0) {
+		if err := s.current(ctx, who, snap, known); err != nil && (snap != nil || wait == 0) {
 			return nil, err // only the first policy of an audience is worth waiting for
 		}
 		if snap != nil && (isAny(known) || !policy.MatchETag(known, snap.ETag)) {
@@ -99,20 +121,24 @@ func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known 
 				return snap, nil // the caller checks its credential again and says so
 			}
 		case <-s.draining:
-			return snap, s.current(snap, known)
+			return snap, s.current(ctx, who, snap, known)
 		case <-ctx.Done():
-			return snap, s.current(snap, known)
+			return snap, s.current(ctx, who, snap, known)
 		}
 	}
 }
 
-func (s *Server) current(snap *delivery.Snapshot, known string) error {
+func (s *Server) current(ctx context.Context, who identity.Principal, snap *delivery.Snapshot, known string) error {
 	switch {
 	case snap == nil:
 		return retry(problem.New(problem.Unavailable, "policy_compiling", "The first policy for this audience is not compiled yet."))
 	case !s.delivery.Fresh():
 		return retry(problem.New(problem.Unavailable, "replica_stale", "This replica has lost sight of the database; it renews no lease."))
 	case ahead(known, snap):
+		if s.pulls.tellAhead(who.GatewayID) {
+			s.log.WarnContext(ctx, "a gateway holds a later policy than this replica knows: if that lasts, the database was restored; see countersign epoch bump",
+				slog.String("gateway", who.Name), slog.String("gateway_id", who.GatewayID), slog.Int64("epoch", snap.Epoch), slog.Int64("revision", snap.Revision))
+		}
 		return retry(problem.New(problem.Unavailable, "replica_behind", "This replica has not caught up with the revision you hold."))
 	}
 	return nil
@@ -155,14 +181,23 @@ func reprDigest(body []byte) string {
 	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 }
 
-func acceptsGzip(header string) bool {
-	for part := range strings.SplitSeq(header, ",") {
-		name, q, _ := strings.Cut(strings.TrimSpace(part), ";")
-		if (name == "gzip" || name == "*") && strings.ReplaceAll(q, " ", "") != "q=0" {
-			return true
+// acceptsGzip reads Accept-Encoding: gzip, unless it is refused by name or, unnamed, along with everything.
+func acceptsGzip(values []string) bool {
+	others := false
+	for _, value := range values {
+		for part := range strings.SplitSeq(value, ",") {
+			name, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.ReplaceAll(params, " ", ""), "q="), 64)
+			wanted := err != nil || q > 0
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "gzip", "x-gzip":
+				return wanted
+			case "*":
+				others = wanted
+			}
 		}
 	}
-	return false
+	return others
 }
 
 // getDefinition serves the text of a definition that the gateway's policy names. Immutable.
