@@ -1,15 +1,21 @@
 package web
 
+import "time"
+
 func guardrailForm() NewGuardrail {
+	rule := RuleForm{
+		Servers: "com.stripe/payments", Labels: "env=prod", Names: "create_refund\ncancel_*", Condition: "args.amount > 100",
+		Risks: []Option{{"read_only", "Read-only", false}, {"write", "Write", true}, {"destructive", "Destructive", true}}, Kinds: ruleForm().Kinds,
+	}
 	return NewGuardrail{
 		Name: "Refunds need two people", Who: SubjectForm{Groups: "support-emea\nsupport-amer", Agents: "billing-agent"}, Except: SubjectForm{Groups: "finance-leads"},
-		Servers: "com.stripe/payments", Labels: "env=prod", Names: "create_refund\ncancel_*", Reason: "INC-2207",
-		Risks:  []Option{{"read_only", "Read-only", false}, {"write", "Write", true}, {"destructive", "Destructive", true}},
-		Kinds:  []Option{{"tool", "Tools", false}, {"prompt", "Prompts", false}, {"resource", "Resources", false}},
-		Effect: "approval", Quorum: "2", Pending: "30", OwningTeam: true, Teams: []Option{{"t1", "Commerce", false}, {"t2", "Payments", true}},
-		Calls: "10", Per: []Option{{"1", "A second", false}, {"60", "A minute", true}, {"3600", "An hour", false}, {"86400", "A day", false}},
-		Preview: grantForm().Preview, Previewed: true,
+		Rule: rule, Reason: "INC-2207", Effect: "approval", Quorum: "2", Pending: "30", OwningTeam: true, Teams: []Option{{"t1", "Commerce", false}, {"t2", "Payments", true}},
+		Calls: "10", Per: periods("60"), Tokens: "50000", TokensPer: periods("3600"), Kilobytes: "64", Require: "args.amount <= 100", Foresight: foreseenChange(),
 	}
+}
+
+func periods(chosen string) []Option {
+	return []Option{{"1", "A second", chosen == "1"}, {"60", "A minute", chosen == "60"}, {"3600", "An hour", chosen == "3600"}, {"86400", "A day", chosen == "86400"}}
 }
 
 // guardrailStories are the form of a guardrail, and the end of one that was not taken.
@@ -21,11 +27,20 @@ func guardrailStories() []story {
 	reader.May = false
 	mistaken, limited, nothing, fresh := guardrailForm(), guardrailForm(), guardrailForm(), guardrailForm()
 	mistaken.Errors = Errors{"subject": "Say who; tick everyone if you mean it.", "names": "Line 2 holds a control character.", "quorum": "Must be from 1 to 20.", "approvers": "Tick a team that decides: nobody could approve.", "except": "The exception cannot be used."}
-	mistaken.Previewed, mistaken.Preview, mistaken.Quorum, mistaken.OwningTeam = false, nil, "two", false
+	mistaken.Foresight, mistaken.Quorum, mistaken.OwningTeam = Foresight{}, "two", false
 	limited.Effect = "rate_limit"
-	nothing.Effect, nothing.Preview, nothing.Teams = "mfa", nil, nil
-	fresh = NewGuardrail{Risks: fresh.Risks[:1], Kinds: fresh.Kinds, Effect: "approval", Quorum: "1", OwningTeam: true, Teams: fresh.Teams, Per: fresh.Per}
+	nothing.Effect, nothing.Foresight, nothing.Teams = "mfa", Foresight{Foreseen: true}, nil
+	required, budget, response := guardrailForm(), guardrailForm(), guardrailForm()
+	required.Effect, required.ID, required.Version, required.Except = "require", "r3", 4, SubjectForm{}
+	budget.Effect, response.Effect = "token_budget", "response_limit"
+	ended := guardrails()
+	ended.Ended, ended.Guardrails[0].EndedAt, ended.Guardrails[0].EndedBy = true, before(5*time.Hour), "Mei Tan"
+	fresh = NewGuardrail{Rule: RuleForm{Risks: fresh.Rule.Risks[:1], Kinds: fresh.Rule.Kinds}, Effect: "approval", Quorum: "1", OwningTeam: true, Teams: fresh.Teams, Per: fresh.Per}
 	return []story{
+		{"guardrails ended", GuardrailsPage(p, ended)},
+		{"guardrail form require", NewGuardrailPage(p, required)},
+		{"guardrail form budget", NewGuardrailPage(p, budget)},
+		{"guardrail form response", NewGuardrailPage(p, response)},
 		{"guardrails reader", GuardrailsPage(p, reader)},
 		{"guardrails stopped", GuardrailsPage(p, stopped)},
 		{"guardrails changed", GuardrailsPage(p, gone)},

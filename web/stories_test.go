@@ -43,7 +43,7 @@ func flashed(p Page, words string) Page { p.Flash = words; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), guardrailStories(), evidenceStories(), doorStories(), sprawlStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), guardrailStories(), ruleStories(), policyStories(), evidenceStories(), doorStories(), sprawlStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -69,18 +69,16 @@ func hostileStories() []story {
 	waiting.Chosen.Errors = withErrors(waiting.Chosen.Errors, "reason")
 	register.Errors = withErrors(nil, "name", "title", "team", "description", "transport", "url", "command")
 	discovery.Review.Errors = withErrors(nil, "reason")
-	failed, grant, gateway := spoiled(lookFailed()), spoiled(grantForm()), spoiled(gatewayForm())
-	grant.Errors = withErrors(nil, "name", "users", "groups", "agents", "models", "servers", "names", "risks", "kinds", "until", "reason", "subject")
+	failed, gateway := spoiled(lookFailed()), spoiled(gatewayForm())
 	gateway.Errors = withErrors(nil, "name", "kind", "servers", "resource")
 	settings := spoiled(serverSettings())
 	settings.Errors = withErrors(nil, "title", "description", "labels")
 	review, tool := spoiled(driftReview()), spoiled(oneTool())
 	review.Errors, tool.Errors = withErrors(nil, "risk", "reason"), withErrors(nil, "risk", "reason")
 	tool.Comparison = &Comparison{A: "v1", B: "v2", Texts: []TextChange{{"Description", poison, poison + poison}}, Differences: spoiled(compared()).Differences}
-	audit, policy := spoiled(auditLog()), spoiled(policyDocument())
+	audit := spoiled(auditLog())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
-	policy.Document = []byte(hostile("document"))
-	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileGuardrails(p)), []story{
+	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileGuardrails(p), hostilePolicy(p)), []story{
 		{"sprawl", SprawlPage(p, spoiled(sprawl()))},
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},
@@ -97,15 +95,12 @@ func hostileStories() []story {
 		{"drift", DriftPage(p, spoiled(driftQueue()))},
 		{"drift review", DriftReviewPage(p, review)},
 		{"tool", ToolPage(p, tool)},
-		{"grants", GrantsPage(p, spoiled(grants()))},
-		{"grant-form", NewGrantPage(p, grant)},
 		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},
 		{"teams", TeamsPage(p, spoiled(teams()))},
 		{"gateways", GatewaysPage(p, spoiled(gatewayList()))},
 		{"gateway-form", NewGatewayPage(p, gateway)},
 		{"enrolled", EnrolledPage(p, spoiled(enrolled()))},
 		{"gateway", GatewayPage(p, spoiled(oneGateway()))},
-		{"policy", PolicyPage(p, policy)},
 		{"audit", AuditPage(p, audit)},
 		{"me", MePage(p, spoiled(me()))},
 		{"sign-in", SignInPage(spoiled(signIn()))},
@@ -173,18 +168,8 @@ func serverStories() []story {
 }
 
 func accessStories() []story {
-	p, g := page("Grants", "/grants"), page("Guardrails", "/guardrails")
-	mistaken, nothing := grantForm(), grantForm()
-	mistaken.Errors = Errors{"name": "A grant needs a name.", "users": "“tomas lind” is no subject: it has a space.", "until": "At most 90 days for destructive tools."}
-	mistaken.Previewed, mistaken.Preview = false, nil
-	nothing.Preview = nil
+	g := page("Guardrails", "/guardrails")
 	return []story{
-		{"grants", GrantsPage(p, grants())},
-		{"grants empty", GrantsPage(p, Grants{May: true})},
-		{"grant-form", NewGrantPage(p, grantForm())},
-		{"grant form fresh", NewGrantPage(p, NewGrant{Risks: grantForm().Risks, Kinds: grantForm().Kinds})},
-		{"grant form mistake", NewGrantPage(p, mistaken)},
-		{"grant form nothing", NewGrantPage(p, nothing)},
 		{"guardrails", GuardrailsPage(g, guardrails())},
 		{"guardrails empty", GuardrailsPage(g, Guardrails{})},
 		{"teams", TeamsPage(page("Teams", "/teams"), teams())},
@@ -193,10 +178,9 @@ func accessStories() []story {
 }
 
 func evidenceStories() []story {
-	g, p, a := page("Gateways", "/gateways"), page("Policy", "/policy"), page("Audit log", "/audit")
-	mistaken, broken, wrong, unchosen := gatewayForm(), policyDocument(), auditLog(), auditLog()
+	g, a := page("Gateways", "/gateways"), page("Audit log", "/audit")
+	mistaken, wrong, unchosen := gatewayForm(), auditLog(), auditLog()
 	mistaken.Errors = Errors{"name": "Another gateway has this name.", "resource": "An address begins with https://."}
-	broken.Error = "guardrail “Refund rate”: names no tool"
 	wrong.Errors, wrong.Events, wrong.Chosen = Errors{"from": "A day, as 2026-11-22."}, nil, nil
 	unchosen.Chosen = nil
 	return []story{
@@ -207,9 +191,6 @@ func evidenceStories() []story {
 		{"enrolled", EnrolledPage(g, enrolled())},
 		{"gateway", GatewayPage(g, oneGateway())},
 		{"gateway empty", GatewayPage(g, Gateway{GatewayRow: GatewayRow{ID: "gw9", Name: "edge-new", State: "PENDING", Kind: "proxy"}, May: true})},
-		{"policy", PolicyPage(p, policyDocument())},
-		{"policy broken", PolicyPage(p, broken)},
-		{"policy empty", PolicyPage(p, Policy{})},
 		{"audit", AuditPage(a, unchosen)},
 		{"audit-event", AuditPage(a, auditLog())},
 		{"audit mistake", AuditPage(a, wrong)},
