@@ -19,8 +19,8 @@ import (
 const heartbeat = 20 * time.Second
 
 // events is the one stream of a page (server-sent events). It says that a region has changed, never what: the page then
-// fetches the region as anybody would, with the same checks. topic: "approvals", "discovery-<id>" or "gateways-<id>", which
-// is how far a change of a server's state has come.
+// fetches the region as anybody would, with the same checks. topic: "approvals", "discovery-<id>", "gateways-<id>", which is
+// how far a change of a server's state has come, or "rollout-<generation>", which is that of any change of the policy.
 func (s *Server) events(c echo.Context, who identity.Principal) error {
 	watched, err := s.watch(c.QueryParam("topic"))
 	if err != nil {
@@ -111,11 +111,17 @@ func (s *Server) watch(topic string) (watched, error) {
 			if err != nil {
 				return "", err
 			}
-			var marks []string
-			for _, e := range effects.Gateways {
-				marks = append(marks, fmt.Sprintf("%s-%s-%d", e.Gateway.ID, e.State, e.Carries))
-			}
-			return strings.Join(marks, " "), nil
+			return markOf(effects), nil
+		}}, nil
+	}
+	if text, ok := strings.CutPrefix(topic, "rollout-"); ok {
+		generation, err := readGeneration(text)
+		if err != nil {
+			return watched{}, err
+		}
+		return watched{hubTopic: delivery.TopicGateways, event: topic, mark: func(ctx context.Context, who identity.Principal) (string, error) {
+			effects, err := s.delivery.Reach(ctx, who, generation)
+			return markOf(effects), err
 		}}, nil
 	}
 	return watched{}, problem.New(problem.NotFound, "no_such_topic", "There is no such stream.")

@@ -2,11 +2,11 @@ package server
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"countersign/delivery"
 	"countersign/internal/problem"
 	"countersign/policy"
 	"countersign/registry"
@@ -14,28 +14,17 @@ import (
 )
 
 // guardrailForm is the form of a guardrail as it was sent.
-type guardrailForm struct{ url.Values }
+type guardrailForm struct{ ruleForm }
 
+// guardrail is what the form says. Only an exception can rest on a model that is declared: without it a guardrail holds
+// whatever is declared.
 func (f guardrailForm) guardrail() registry.NewGuardrail {
-	return registry.NewGuardrail{
-		Name: f.Get("name"), Subject: f.subject(""), Except: f.subject("except_"), Resource: f.resource(), Effect: f.effect(), Reason: f.Get("reason"),
+	n := registry.NewGuardrail{
+		Name: f.Get("name"), Subject: f.subject(""), Except: f.subject("except_"), Resource: f.resource(), Condition: f.condition(),
+		Effect: f.effect(), Reason: f.Get("reason"),
 	}
-}
-
-// subject is whom a guardrail holds for, or with a prefix whom it does not. Only an exception can rest on a model that
-// is declared: without it a guardrail holds whatever is declared.
-func (f guardrailForm) subject(prefix string) policy.Subject {
-	return policy.Subject{
-		Everyone: prefix == "" && f.Get("everyone") != "", AllowDeclared: prefix != "" && f.Get("except_declared") != "",
-		Users: lines(f.Get(prefix + "users")), Groups: lines(f.Get(prefix + "groups")),
-		Agents: lines(f.Get(prefix + "agents")), Models: lines(f.Get(prefix + "models")),
-	}
-}
-
-func (f guardrailForm) resource() policy.Resource {
-	resource := resourceOf(f.Values)
-	resource.Labels = lines(f.Get("labels"))
-	return resource
+	n.Subject.Everyone, n.Except.AllowDeclared = f.Get("everyone") != "", f.Get("except_declared") != ""
+	return n
 }
 
 // effect is what was chosen; fields of the others do not count.
@@ -47,6 +36,12 @@ func (f guardrailForm) effect() policy.Effect {
 		return policy.Effect{MFA: true}
 	case "rate_limit":
 		return policy.Effect{RateLimit: &policy.RateLimit{Calls: f.number("calls"), Seconds: f.number("per")}}
+	case "token_budget":
+		return policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: f.number("tokens"), Seconds: f.number("tokens_per")}}
+	case "response_limit":
+		return policy.Effect{MaxResponseBytes: 1024 * int64(f.number("kilobytes"))}
+	case "require":
+		return policy.Effect{Require: strings.TrimSpace(f.Get("require"))}
 	case "approval":
 		return policy.Effect{Approval: &policy.Approval{
 			Quorum: f.number("quorum"), DenyQuorum: f.number("deny_quorum"), PendingSeconds: 60 * f.number("pending"),
@@ -56,41 +51,57 @@ func (f guardrailForm) effect() policy.Effect {
 	return policy.Effect{}
 }
 
-// number is what stands in a field, 0 when it is empty, and a number that nothing accepts when it is none.
-func (f guardrailForm) number(name string) int {
-	text := strings.TrimSpace(f.Get(name))
-	if text == "" {
-		return 0
+// complete says which part of the chosen effect is missing, where an effect without it would not be that one.
+func (f guardrailForm) complete(teams []registry.Team) error {
+	invalid := problem.New(problem.Invalid, "invalid_guardrail", "Nothing was changed.")
+	switch {
+	case f.Get("effect") == "require" && strings.TrimSpace(f.Get("require")) == "":
+		invalid.Field("require", "Say what has to be true, as args.amount <= 100.")
+	case f.Get("effect") == "response_limit" && f.number("kilobytes") <= 0:
+		invalid.Field("kilobytes", "Write how many, from 1.")
+	case slices.ContainsFunc(f.Values["approvers"], func(id string) bool {
+		return !slices.ContainsFunc(teams, func(t registry.Team) bool { return t.ID == id })
+	}):
+		invalid.Field("approvers", "There is no such team.")
+	default:
+		return nil
 	}
-	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil || n > 1e7 {
-		return -1
-	}
-	return int(n)
+	return invalid
 }
 
-// knows fails when the form names a team that is not there: nobody could approve.
-func (f guardrailForm) knows(teams []registry.Team) error {
-	for _, id := range f.Values["approvers"] {
-		if !slices.ContainsFunc(teams, func(t registry.Team) bool { return t.ID == id }) {
-			return problem.New(problem.Invalid, "invalid_guardrail", "The guardrail was not created. Nothing was changed.").
-				Field("approvers", "There is no such team.")
-		}
+// draft is what saving the form would make of the rules.
+func (f guardrailForm) draft(n registry.NewGuardrail) delivery.Draft {
+	return delivery.Draft{Guardrails: []policy.SourceGuardrail{{
+		Guardrail: policy.Guardrail{
+			ID: f.Get("id"), Name: strings.TrimSpace(n.Name), Subject: n.Subject, Except: n.Except, Condition: n.Condition, Effect: n.Effect,
+		},
+		Resource: n.Resource,
+	}}}
+}
+
+// periods are the times that limits count in.
+func periods(seconds string) []web.Option {
+	return chosen(seconds, web.Option{Value: "1", Label: "A second"}, web.Option{Value: "60", Label: "A minute"},
+		web.Option{Value: "3600", Label: "An hour"}, web.Option{Value: "86400", Label: "A day"})
+}
+
+// periodsWith are the periods and, where the form has another, that one too: a change of something else keeps it.
+func periodsWith(seconds string) []web.Option {
+	options := periods(seconds)
+	n, err := strconv.Atoi(seconds)
+	if err == nil && n > 0 && !slices.ContainsFunc(options, func(o web.Option) bool { return o.Selected }) {
+		options = append(options, web.Option{Value: seconds, Label: seconds + " seconds", Selected: true})
 	}
-	return nil
+	return options
 }
 
 func (f guardrailForm) view(teams []registry.Team) web.NewGuardrail {
-	who := func(prefix string) web.SubjectForm {
-		return web.SubjectForm{Users: f.Get(prefix + "users"), Groups: f.Get(prefix + "groups"), Agents: f.Get(prefix + "agents"), Models: f.Get(prefix + "models")}
-	}
+	version, _ := strconv.ParseInt(f.Get("version"), 10, 64)
 	view := web.NewGuardrail{
-		Name: f.Get("name"), Reason: f.Get("reason"), Who: who(""), Except: who("except_"),
-		Servers: f.Get("servers"), Labels: f.Get("labels"), Names: f.Get("names"), Risks: riskTicks(f.Values), Kinds: kindTicks(f.Values),
+		ID: f.Get("id"), Version: version, Name: f.Get("name"), Reason: f.Get("reason"), Who: f.subjectView(""), Except: f.subjectView("except_"), Rule: f.ruleView(),
 		Effect: f.Get("effect"), Quorum: f.Get("quorum"), DenyQuorum: f.Get("deny_quorum"), Pending: f.Get("pending"),
-		OwningTeam: f.Get("owning_team") != "", Calls: f.Get("calls"),
-		Per: chosen(f.Get("per"), web.Option{Value: "1", Label: "A second"}, web.Option{Value: "60", Label: "A minute"},
-			web.Option{Value: "3600", Label: "An hour"}, web.Option{Value: "86400", Label: "A day"}),
+		OwningTeam: f.Get("owning_team") != "", Calls: f.Get("calls"), Per: periodsWith(f.Get("per")),
+		Tokens: f.Get("tokens"), TokensPer: periodsWith(f.Get("tokens_per")), Kilobytes: f.Get("kilobytes"), Require: f.Get("require"),
 	}
 	view.Who.Everyone, view.Except.AllowDeclared = f.Get("everyone") != "", f.Get("except_declared") != ""
 	for _, team := range teams {
@@ -99,54 +110,82 @@ func (f guardrailForm) view(teams []registry.Team) web.NewGuardrail {
 	return view
 }
 
-// guardrailFields says under which field of the form an error of the policy belongs.
-var guardrailFields = map[string]string{
-	"effect.approval.quorum": "quorum", "effect.approval.deny_quorum": "deny_quorum", "effect.approval.pending_seconds": "pending",
-	"effect.approval.teams": "approvers", "effect.rate_limit.calls": "calls", "effect.rate_limit.seconds": "per",
-	"subject.everyone": "subject", "resource": "servers",
+// formOfGuardrail is a guardrail as its form shows it.
+func formOfGuardrail(g registry.Guardrail) guardrailForm {
+	f := guardrailForm{ruleForm{url.Values{
+		"id": {g.ID}, "version": {strconv.FormatInt(g.Version, 10)}, "name": {g.Name}, "condition": {g.Condition}, "reason": {g.Reason},
+		"per": {"60"}, "tokens_per": {"3600"},
+	}}}
+	f.setSubject("", g.Subject)
+	f.setSubject("except_", g.Except)
+	f.setResource(g.Resource)
+	f.setEffect(g.Effect)
+	if g.Subject.Everyone {
+		f.Set("everyone", "yes")
+	}
+	if g.Except.AllowDeclared {
+		f.Set("except_declared", "yes")
+	}
+	return f
 }
 
-var lineOf = regexp.MustCompile(`^(.*)\[(\d+)\]$`)
-
-// guardrailErrors puts each error under its field, in words for the one who looks at the form.
-func guardrailErrors(err error) (errs web.Errors, status int, ok bool) {
-	found, status, ok := formErrors(err, nil)
-	if !ok {
-		return nil, status, false
-	}
-	errs = web.Errors{}
-	for path, message := range found {
-		_, inner, _ := strings.Cut(path, ".")
-		message = strings.TrimPrefix(message, inner+" ")
-		if at := lineOf.FindStringSubmatch(path); at != nil {
-			line, _ := strconv.Atoi(at[2])
-			path, message = at[1], "Line "+strconv.Itoa(line+1)+" "+message
+func (f guardrailForm) setEffect(e policy.Effect) {
+	set := func(field string, n int) {
+		if n != 0 {
+			f.Set(field, strconv.Itoa(n))
 		}
-		field, renamed := guardrailFields[path]
-		if !renamed {
-			field = path[strings.LastIndexByte(path, '.')+1:]
-		}
-		errs[field] = guardrailWords(field, message)
 	}
-	return errs, status, true
-}
-
-// guardrailWords says in the words of the form what the policy says in its own.
-func guardrailWords(field, message string) string {
+	f.Set("effect", effectName(e))
 	switch {
-	case field == "servers" && strings.HasPrefix(message, "or labels"):
-		return "Name servers or labels; * is all."
-	case field == "approvers" && strings.HasPrefix(message, "or owning_team"):
-		return "Tick a team that decides: nobody could approve."
-	case field == "subject" && strings.HasPrefix(message, "cannot be said"):
-		return "Either everyone or those you name, not both."
-	case field == "subject":
-		return "Say who; tick everyone if you mean it."
-	case field == "effect":
-		return "Choose what happens to the call."
+	case e.Approval != nil:
+		set("quorum", e.Approval.Quorum)
+		set("deny_quorum", e.Approval.DenyQuorum)
+		set("pending", e.Approval.PendingSeconds/60)
+		f.Values["approvers"] = e.Approval.Teams
+		if e.Approval.OwningTeam {
+			f.Set("owning_team", "yes")
+		}
+	case e.RateLimit != nil:
+		set("calls", e.RateLimit.Calls)
+		set("per", e.RateLimit.Seconds)
+	case e.TokenBudget != nil:
+		set("tokens", e.TokenBudget.Tokens)
+		set("tokens_per", e.TokenBudget.Seconds)
+	case e.MaxResponseBytes > 0:
+		set("kilobytes", int(max(1, e.MaxResponseBytes/1024)))
+	case e.Require != "":
+		f.Set("require", e.Require)
 	}
-	if message == "" {
-		return message
+}
+
+// effectName is the choice of the form that an effect is.
+func effectName(e policy.Effect) string {
+	switch {
+	case e.Deny:
+		return "deny"
+	case e.MFA:
+		return "mfa"
+	case e.RateLimit != nil:
+		return "rate_limit"
+	case e.TokenBudget != nil:
+		return "token_budget"
+	case e.MaxResponseBytes > 0:
+		return "response_limit"
+	case e.Require != "":
+		return "require"
 	}
-	return strings.ToUpper(message[:1]) + message[1:]
+	return "approval"
+}
+
+// effectFields are those that say what happens to a call.
+var effectFields = []string{"effect", "quorum", "deny_quorum", "pending", "owning_team", "calls", "per", "tokens", "tokens_per", "kilobytes", "require"}
+
+// sameEffect says whether two forms show the same effect.
+func (f guardrailForm) sameEffect(other guardrailForm) bool {
+	for _, field := range effectFields {
+		if strings.TrimSpace(f.Get(field)) != strings.TrimSpace(other.Get(field)) {
+			return false
+		}
+	}
+	return slices.Equal(f.Values["approvers"], other.Values["approvers"])
 }

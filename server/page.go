@@ -20,15 +20,17 @@ import (
 var sections = map[string]identity.Action{
 	"/": identity.ReadRegistry, "/approvals": identity.ReadApprovals, "/drift": identity.ReadRegistry, "/servers": identity.ReadRegistry, "/teams": identity.ReadRegistry, "/sprawl": identity.ReadRegistry,
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
-	"/gateways": identity.ReadGateways, "/clients": identity.ReadGateways, "/policy": identity.ReadPolicy, "/audit": identity.ReadAudit,
+	"/gateways": identity.ReadGateways, "/clients": identity.ReadGateways, "/policy": identity.ReadPolicy, "/policy/revisions": identity.ReadPolicy, "/policy/explain": identity.ReadPolicy,
+	"/policy/tests": identity.ReadPolicy, "/policy/access": identity.ReadPolicy, "/policy/suspensions": identity.ReadPolicy, "/policy/keys": identity.ReadPolicy, "/audit": identity.ReadAudit,
 }
 
 // page fills in what every page has. Counts that cannot be read are left out: they are no reason to fail.
 func (s *Server) page(c echo.Context, who identity.Principal, title, section string) web.Page {
 	p := web.Page{
 		Title: title, Section: section, Now: s.cfg.Now(), CSRF: s.csrfToken(c), SignedIn: who.Kind == identity.Person,
-		Person: web.Person{Name: who.Name, Roles: roleWords(who)}, Allowed: map[string]bool{}, Flash: s.takeFlash(c),
+		Person: web.Person{Name: who.Name, Roles: roleWords(who)}, Allowed: map[string]bool{},
 	}
+	p.Flash, p.FlashLink = flashOf(s.takeFlash(c))
 	for address, action := range sections {
 		p.Allowed[address] = who.Can(action, "") == nil
 	}

@@ -3,158 +3,101 @@ package server
 import (
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"countersign/identity"
-	"countersign/internal/problem"
 	"countersign/policy"
 	"countersign/registry"
 	"countersign/web"
 )
 
+func (s *Server) grantRoutes() []route {
+	return []route{
+		{get, "/grants", person(identity.ReadPolicy), s.grantsPage},
+		{get, "/grants/new", person(identity.ChangeGrant), s.newGrantPage},
+		{get, "/grants/:id/edit", person(identity.ChangeGrant), s.editGrantPage},
+		{post, "/grants", person(identity.ChangeGrant), s.saveGrant},
+		{post, "/grants/:id/end", person(identity.ChangeGrant), s.endGrant},
+	}
+}
+
 func (s *Server) grantsPage(c echo.Context, who identity.Principal) error {
-	filter := registry.GrantFilter{Ended: c.QueryParam("ended"), After: c.QueryParam("after")}
-	list, err := s.registry.Grants(c.Request().Context(), who, filter)
+	return s.showGrants(c, who, http.StatusOK, nil)
+}
+
+// grantShows are the filters of the list.
+var grantShows = []struct{ show, name string }{
+	{"", "In force"}, {"expiring", "End soon"}, {"unused", "Unused for 90 days"}, {"never", "Never used"}, {"ended", "Ended"}, {"all", "All"},
+}
+
+// showGrants shows the list, with what is wrong with the end of one of them.
+func (s *Server) showGrants(c echo.Context, who identity.Principal, status int, errs web.Errors) error {
+	view := web.Grants{
+		Show: c.QueryParam("show"), May: who.Can(identity.ChangeGrant, "") == nil, Reason: c.FormValue("reason"), Errors: errs,
+	}
+	if old := c.QueryParam("ended"); old != "" { // as links said it before
+		view.Show = map[string]string{"only": "ended"}[old]
+		if old == "all" {
+			view.Show = old
+		}
+	}
+	list, next, err := s.grantsShown(c, who, view.Show)
 	if err != nil {
 		return err
 	}
-	view := web.Grants{Ended: filter.Ended, May: who.Can(identity.ChangeGrant, "") == nil}
-	for _, g := range list.Items {
-		view.Grants = append(view.Grants, grantLine(g))
+	idle, err := s.readIdle(c, who)
+	if err != nil {
+		return err
 	}
-	if list.Next != "" {
-		view.Next = "/grants?" + url.Values{"ended": {filter.Ended}, "after": {list.Next}}.Encode()
+	view.Since = idle.since
+	for _, g := range list {
+		line := grantLine(g)
+		idle.tell(&line)
+		line.Asked = len(errs) > 0 && g.ID == c.Param("id")
+		view.Grants = append(view.Grants, line)
 	}
-	return render(c, http.StatusOK, web.GrantsPage(s.page(c, who, "Grants", "/grants"), view))
+	for _, f := range grantShows {
+		at := "/grants"
+		if f.show != "" {
+			at += "?show=" + f.show
+		}
+		view.Chips = append(view.Chips, web.Chip{Name: f.name, Address: at, Count: idle.count(f.show), On: view.Show == f.show})
+	}
+	view.First, view.Next = turn("/grants", url.Values{"show": {view.Show}}, c.QueryParam("after"), next)
+	return render(c, status, web.GrantsPage(s.page(c, who, "Grants", "/grants"), view))
+}
+
+// grantsShown gives a page of the grants that a filter shows.
+func (s *Server) grantsShown(c echo.Context, who identity.Principal, show string) ([]registry.Grant, string, error) {
+	ctx := c.Request().Context()
+	switch show {
+	case "expiring", "unused", "never":
+		return s.idleGrants(c, who, show)
+	}
+	filter := registry.GrantFilter{Ended: map[string]string{"ended": "only", "all": "all"}[show], After: c.QueryParam("after")}
+	list, err := s.registry.Grants(ctx, who, filter)
+	return list.Items, list.Next, err
 }
 
 func grantLine(g registry.Grant) web.GrantLine {
 	return web.GrantLine{
-		ID: g.ID, Name: g.Name, Who: subjectWords(g.Subject), What: resourceWords(g.Resource), State: string(g.State),
-		Reason: g.Reason, By: g.CreatedByName, Version: g.Version, NotAfter: g.NotAfter, CreatedAt: g.CreatedAt,
+		ID: g.ID, Name: g.Name, Who: subjectWords(g.Subject), What: resourceWords(g.Resource), State: string(g.State), Condition: g.Condition,
+		Reason: g.Reason, By: g.CreatedByName, Version: g.Version, NotBefore: g.NotBefore, NotAfter: g.NotAfter, CreatedAt: g.CreatedAt,
 	}
-}
-
-func (s *Server) newGrantPage(c echo.Context, who identity.Principal) error {
-	form := url.Values{}
-	if id := c.QueryParam("server"); id != "" {
-		if server, err := s.registry.Server(c.Request().Context(), who, id); err == nil {
-			form.Set("servers", server.Name)
-		}
-	}
-	return s.showNewGrant(c, who, http.StatusOK, form, nil)
-}
-
-// createGrant makes a grant, or shows what it would reach when asked for a preview.
-func (s *Server) createGrant(c echo.Context, who identity.Principal) error {
-	form := c.Request().PostForm
-	if form.Get("do") == "preview" {
-		return s.showNewGrant(c, who, http.StatusOK, form, nil)
-	}
-	n := registry.NewGrant{
-		Name: form.Get("name"), Subject: subjectOf(form), Resource: resourceOf(form), Reason: form.Get("reason"),
-	}
-	if length, err := time.ParseDuration(form.Get("until")); err == nil {
-		end := s.cfg.Now().Add(length) // what a person chose from a list, "for a day"
-		n.NotAfter = &end
-	}
-	grant, err := s.registry.CreateGrant(c.Request().Context(), who, n)
-	if err != nil {
-		errs, status, ok := formErrors(err, grantFields)
-		if !ok || problem.Is(err, problem.Forbidden) {
-			return err
-		}
-		return s.showNewGrant(c, who, status, form, errs)
-	}
-	return s.done(c, "/grants", "“"+grant.Name+"” is given. Gateways have it in a moment.")
-}
-
-// grantFields says under which field of the form an error of the policy belongs.
-var grantFields = map[string]string{
-	"subject.users": "users", "subject.groups": "groups", "subject.agents": "agents", "subject.models": "models",
-	"resource": "servers", "resource.servers": "servers", "resource.names": "names", "resource.kinds": "kinds", "resource.risks": "risks",
-	"not_after": "until",
-}
-
-func subjectOf(form url.Values) policy.Subject {
-	return policy.Subject{
-		Everyone: form.Get("everyone") != "", Users: lines(form.Get("users")), Groups: lines(form.Get("groups")),
-		Agents: lines(form.Get("agents")), Models: lines(form.Get("models")), AllowDeclared: form.Get("allow_declared") != "",
-	}
-}
-
-func resourceOf(form url.Values) policy.Resource {
-	r := policy.Resource{Servers: lines(form.Get("servers")), Names: lines(form.Get("names"))}
-	for _, kind := range form["kinds"] {
-		r.Kinds = append(r.Kinds, policy.Kind(kind))
-	}
-	for _, risk := range form["risks"] {
-		r.Risks = append(r.Risks, policy.Risk(risk))
-	}
-	return r
-}
-
-func (s *Server) showNewGrant(c echo.Context, who identity.Principal, status int, form url.Values, errs web.Errors) error {
-	view := web.NewGrant{
-		Name: form.Get("name"), Users: form.Get("users"), Groups: form.Get("groups"), Agents: form.Get("agents"), Models: form.Get("models"),
-		Servers: form.Get("servers"), Names: form.Get("names"), Until: form.Get("until"), Reason: form.Get("reason"),
-		Everyone: form.Get("everyone") != "", AllowDeclared: form.Get("allow_declared") != "", Errors: errs,
-		Risks: riskTicks(form), Kinds: kindTicks(form),
-	}
-	if resource := resourceOf(form); len(resource.Servers) > 0 {
-		reached, err := s.reach(c, who, resource)
-		if problem.Is(err, problem.Invalid) && view.Errors == nil {
-			view.Errors, _, _ = formErrors(err, grantFields)
-		} else if err != nil && !problem.Is(err, problem.Invalid) {
-			return err
-		}
-		view.Preview, view.Previewed = reached, err == nil
-	}
-	return render(c, status, web.NewGrantPage(s.page(c, who, "New grant", "/grants"), view))
-}
-
-// reach says which pinned tools a resource reaches today.
-func (s *Server) reach(c echo.Context, who identity.Principal, resource policy.Resource) ([]web.Reached, error) {
-	tools, err := s.registry.Preview(c.Request().Context(), who, resource)
-	if err != nil {
-		return nil, err
-	}
-	reached := make([]web.Reached, 0, len(tools))
-	for _, t := range tools {
-		reached = append(reached, web.Reached{Server: t.ServerName, Name: t.Name, Kind: string(t.Kind), Risk: string(t.Risk), Held: t.Held})
-	}
-	return reached, nil
-}
-
-func riskTicks(form url.Values) []web.Option {
-	return ticked(form["risks"], web.Option{Value: "read_only", Label: "Read-only"}, web.Option{Value: "write", Label: "Write"},
-		web.Option{Value: "destructive", Label: "Destructive"})
-}
-
-func kindTicks(form url.Values) []web.Option {
-	return ticked(form["kinds"], web.Option{Value: "tool", Label: "Tools"}, web.Option{Value: "prompt", Label: "Prompts"},
-		web.Option{Value: "resource", Label: "Resources"})
-}
-
-func ticked(values []string, options ...web.Option) []web.Option {
-	for i := range options {
-		options[i].Selected = slices.Contains(values, options[i].Value)
-	}
-	return options
 }
 
 func (s *Server) endGrant(c echo.Context, who identity.Principal) error {
-	version, _ := strconv.ParseInt(c.FormValue("version"), 10, 64) // 0 matches no grant
-	grant, err := s.registry.EndGrant(c.Request().Context(), who, c.Param("id"), version, c.FormValue("reason"))
+	grant, err := s.registry.EndGrant(c.Request().Context(), who, c.Param("id"), version(c), c.FormValue("reason"))
 	if err != nil {
-		return err
+		errs, status, again := refused(err)
+		if !again {
+			return err
+		}
+		return s.showGrants(c, who, status, errs)
 	}
-	return s.done(c, "/grants", "“"+grant.Name+"” is ended. Gateways stop allowing it in a moment.")
+	return s.ruleSaved(c, who, "/grants", grant.ID, "“"+brief(grant.Name)+"” is ended. Gateways stop allowing it in a moment.")
 }
 
 // subjectWords says a subject in a sentence: AND between kinds, OR within one.

@@ -121,13 +121,7 @@ func (s *Server) effects(ctx context.Context, who identity.Principal, serverID s
 		return nil, err
 	}
 	view := &web.Effects{ServerID: serverID, Words: "Suspended", At: effects.Since}
-	for _, e := range effects.Gateways {
-		line := web.EffectLine{ID: e.Gateway.ID, Name: e.Gateway.Name, State: string(e.State), Carries: e.Carries, Took: e.Took, AtMost: e.AtMost}
-		if len(e.Gateway.Instances) > 0 {
-			line.SeenAt = &e.Gateway.Instances[0].LastSeenAt
-		}
-		view.Lines = append(view.Lines, line)
-	}
+	view.Lines = effectLines(effects)
 	return view, nil
 }
 

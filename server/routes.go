@@ -28,7 +28,7 @@ const (
 // of machines are in the tables of operations, which also make the OpenAPI document (operations).
 func (s *Server) routes() []route {
 	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.machineRoutes(), s.catalogRoutes(),
-		s.importRoutes(), s.clientRoutes(), s.guardrailRoutes())
+		s.importRoutes(), s.clientRoutes(), s.grantRoutes(), s.guardrailRoutes(), s.policyPagesRoutes())
 }
 
 func (s *Server) commonRoutes() []route {
@@ -87,17 +87,12 @@ func (s *Server) consoleRoutes() []route {
 
 		{get, "/teams", person(identity.ReadRegistry), s.teamsPage},
 		{post, "/teams", person(identity.ChangeGrant), s.createTeam},
-		{get, "/grants", person(identity.ReadPolicy), s.grantsPage},
-		{get, "/grants/new", person(identity.ChangeGrant), s.newGrantPage},
-		{post, "/grants", person(identity.ChangeGrant), s.createGrant},
-		{post, "/grants/:id/end", person(identity.ChangeGrant), s.endGrant},
 
 		{get, "/gateways", person(identity.ReadGateways), s.gatewaysPage},
 		{get, "/gateways/new", person(identity.EnrolGateway), s.newGatewayPage},
 		{post, "/gateways", person(identity.EnrolGateway), s.enrolGateway},
 		{get, "/gateways/:id", person(identity.ReadGateways), s.gatewayPage},
 		{post, "/gateways/:id/revoke", person(identity.EnrolGateway), s.revokeGateway},
-		{get, "/policy", person(identity.ReadPolicy), s.policyPage},
 
 		{get, "/audit", person(identity.ReadAudit), s.auditPage},
 		{get, "/audit/:id", person(identity.ReadAudit), s.auditEntryPage},

@@ -64,5 +64,5 @@ func foreseenChange() Foresight {
 }
 
 func failingTest() TestLine {
-	return TestLine{ID: "t2", Name: "Bots never delete", Given: "release-bot for tomas calls delete_branch on com.github/acme", Expected: "denied", Got: "allowed", State: "failed", Why: "The grant “Release team, storefront” lets it through.", By: "Mei Tan", Version: 1, At: noon.Add(-200 * time.Hour)}
+	return TestLine{ID: "t2", Name: "Bots never delete", Given: "release-bot for tomas calls delete_branch on com.github/acme", Expected: "denied", Got: "allowed", State: "failed", Why: "expected deny, got allow (allowed), by “Release team, storefront”", By: "Mei Tan", Version: 1, At: noon.Add(-200 * time.Hour)}
 }

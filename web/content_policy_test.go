@@ -137,12 +137,12 @@ func effectsNow() Effects {
 
 func suspensions() Suspensions {
 	return Suspensions{
-		May: true, Kind: "agent", Which: "scraper-nightly", Reason: "Its key was found in a public repository.",
+		May: true, MayLift: true, Kind: "agent", Which: "scraper-nightly", Reason: "Its key was found in a public repository.",
 		Lines: []Suspension{
 			{ID: "r2", Kind: "agent", Name: "scraper-nightly", Reason: "Its key was found in a public repository.", By: "Jonas Weber", Version: 1, At: noon.Add(-30 * time.Minute), Rollout: "/policy/rollout/411"},
 			{ID: "r8", Kind: "tool", Name: "delete_branch on com.github/acme", Reason: "INC-2207", By: "Mei Tan", Version: 1, At: noon.Add(-50 * time.Hour), Rollout: "/policy/rollout/398", Address: "/servers/srv2/tools/t7"},
 			{ID: "r9", Kind: "person", Name: "tomas", Reason: "Left the company.", By: "Mei Tan", Version: 1, At: noon.Add(-90 * time.Hour), Rollout: "/policy/rollout/390"},
-			{ID: "srv7", Kind: "server", Name: "com.acme/legacy", Reason: "Its host was moved.", By: "Mei Tan", Version: 1, At: noon.Add(-400 * time.Hour), Servers: true, Address: "/servers/srv7"},
+			{ID: "srv7", Kind: "server", Name: "com.acme/legacy", Servers: true, Address: "/servers/srv7"},
 		},
 	}
 }

@@ -341,7 +341,7 @@ func policyTrouble(v Policy) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = said("“%s”: %s; expected %s, got %s", t.Name, t.Given, t.Expected, t.Got).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = said("“%s”: %s", t.Name, t.Why).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

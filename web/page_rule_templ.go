@@ -300,7 +300,7 @@ func foreseen(f Foresight) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = said("<strong>The test “%s” would fail</strong>, and keep it from being published. %s: expected %s, got %s.", t.Name, t.Given, t.Expected, t.Got).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = said("<strong>The test “%s” would fail</strong>, and keep it from being published: %s.", t.Name, t.Why).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -12,7 +12,7 @@ func ruleStories() []story {
 	changed.ID, changed.Version, changed.Stale, changed.Until, changed.At, changed.Failing = "g1", 3, true, "at", "2026-12-24T18:00", []TestLine{failingTest()}
 	return []story{
 		{"grants", GrantsPage(p, grants())},
-		{"grants stopped", GrantsPage(flashed(p, "“Release team” is given."), asked)},
+		{"grants stopped", GrantsPage(watched(flashed(p, "“Release team” is given.")), asked)},
 		{"grants unused", GrantsPage(p, unused)},
 		{"grants empty", GrantsPage(p, Grants{May: true, Chips: grantChips("")})},
 		{"grants none used", GrantsPage(p, Grants{Show: "never", Chips: grantChips("never")})},
@@ -31,19 +31,17 @@ func policyStories() []story {
 	broken.Error = "guardrail “Refund rate”: names no tool"
 	blocked.Failing, blocked.Warnings = []TestLine{failingTest()}, nil
 	one.Lines, one.Warnings, one.Behind, one.Suspended = one.Lines[:1], nil, true, 0
-	reader.May = false
+	reader.May, reader.MayLift = false, false
 	refused, lifted := suspensions(), suspensions()
 	refused.Errors, refused.Which = Errors{"which": "Name the agent exactly, without a star."}, "scraper-*"
-	lifted.Errors, lifted.Asked, lifted.Tool, lifted.Reason = Errors{"lift": "Say why, for the one who asks later."}, "r8", &SuspendTool{"srv2", "com.github/acme", "t7", "delete_branch"}, "x"
+	lifted.Errors, lifted.Asked, lifted.Tool, lifted.LiftReason = Errors{"lift": "Say why, for the one who asks later."}, "r8", &SuspendTool{"srv2", "com.github/acme", "t7", "delete_branch"}, "x"
 	draft, unanswered := explained(), Explain{Form: ExplainForm{Kinds: callForm().Kinds}, Against: explained().Against, Errors: Errors{"call_server": "Name the server.", "call_arguments": "This is no JSON: line 1, column 3."}}
 	draft.Draft = &Draft{Words: "The grant “Support refunds”, as it stands in its form and is not saved", Back: "/grants", Held: []KV{{"draft", "grant"}, {"name", "Support refunds"}}}
 	draft.Answer = &Answer{State: "held", Sentence: "Held: one person of Commerce approves it first.", Against: "The draft", Obliges: []string{"At most 10 calls a minute each.", "A result of at most 64 KB."}, Steps: explained().Answer.Steps[:4]}
-	ended, mended := policyTests(), testForm()
-	ended.Ended, ended.Lines = true, ended.Lines[:1]
-	ended.Lines[0].EndedAt = before(1e9)
+	mended := testForm()
 	mended.Result, mended.Errors = nil, Errors{"name": "A test needs a name.", "call_tool": "Name the tool."}
 	refusedTests := policyTests()
-	refusedTests.Asked, refusedTests.Errors = "t1", Errors{"reason": "Say why, for the one who asks later."}
+	refusedTests.Errors, refusedTests.May = Errors{"": "Somebody changed or ended this policy test while you looked at it. Nothing was changed by you."}, false
 	person := matrix()
 	person.Person, person.Rows, person.Open = &PersonAccess{Form: callForm(), Words: "What tomas can call through billing-agent", Tools: accessList(), More: 12}, nil, ""
 	done, failed, back := rollout(), rollout(), rollback()
@@ -70,7 +68,6 @@ func policyStories() []story {
 		{"explain fresh", ExplainPage(p, unanswered)},
 		{"policy-tests", PolicyTestsPage(p, policyTests())},
 		{"policy tests stopped", PolicyTestsPage(p, refusedTests)},
-		{"policy tests ended", PolicyTestsPage(p, ended)},
 		{"policy tests empty", PolicyTestsPage(p, PolicyTests{May: true})},
 		{"policy-test-form", TestFormPage(p, testForm())},
 		{"policy test mistake", TestFormPage(p, mended)},
@@ -105,7 +102,7 @@ func hostilePolicy(p Page) []story {
 	list.Errors, list.Grants[0].Asked, list.Since = errs("reason"), true, before(1)
 	call.Errors, call.Draft = errs(callFields...), &Draft{Words: hostile("Words"), Back: hostile("Back"), Held: []KV{{hostile("Name"), hostile("Value")}}}
 	tests, test, stopped, back := spoiled(policyTests()), spoiled(testForm()), spoiled(suspensions()), spoiled(rollback())
-	tests.Errors, tests.Asked, test.Errors = errs("reason"), tests.Lines[0].ID, errs(callFields...)
+	tests.Errors, test.Errors = errs(), errs(callFields...)
 	stopped.Errors, stopped.Asked, stopped.Tool = errs("which", "reason", "kind", "lift"), stopped.Lines[0].ID, &SuspendTool{hostile("ServerID"), hostile("Server"), hostile("ID"), hostile("Name")}
 	back.Errors, back.Compiles = errs("reason", "sure"), hostile("Error")
 	people, agents := spoiled(matrix()), spoiled(suspensions())

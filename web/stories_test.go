@@ -40,6 +40,8 @@ func page(title, section string) Page {
 
 func flashed(p Page, words string) Page { p.Flash = words; return p }
 
+func watched(p Page) Page { p.FlashLink = "/policy/rollout/414"; return p }
+
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}

@@ -59,21 +59,17 @@ type PolicyTests struct {
 	Ran    string // against what
 	RanAt  *time.Time
 	Failed int
-	Ended  bool
 	May    bool
-	Asked  string // the id of the test whose end was not taken
-	Reason string
-	Errors Errors
+	Errors Errors // of an end that was not taken
 }
 
 // TestLine is one test: given, expected, got.
 type TestLine struct {
 	ID, Name, Given, Expected, Got, Why string
 	State                               string // passed, failed, or "" when it was not run
-	By, Reason                          string
+	By                                  string
 	Version                             int64
 	At                                  time.Time
-	EndedAt                             *time.Time
 }
 
 // TestForm makes or changes a test.

@@ -4,17 +4,18 @@ import "time"
 
 // Page is what every page has: who looks at it, from where, and what waits.
 type Page struct {
-	Title    string // of the tab; the h1 is the page's own
-	Section  string // the address of the current entry of the navigation, such as "/servers"
-	Person   Person
-	Allowed  map[string]bool // addresses of the navigation that this person may open
-	Waiting  int             // approvals that wait for somebody
-	Held     int             // tools held because they changed
-	CSRF     string
-	Flash    string // what was just done
-	Now      time.Time
-	SignedIn bool
-	Focus    bool // an approval with a live stream: loads the script of the stream
+	Title     string // of the tab; the h1 is the page's own
+	Section   string // the address of the current entry of the navigation, such as "/servers"
+	Person    Person
+	Allowed   map[string]bool // addresses of the navigation that this person may open
+	Waiting   int             // approvals that wait for somebody
+	Held      int             // tools held because they changed
+	CSRF      string
+	Flash     string // what was just done
+	FlashLink string // where that is watched as it reaches the gateways; "" nowhere
+	Now       time.Time
+	SignedIn  bool
+	Focus     bool // an approval with a live stream: loads the script of the stream
 }
 
 // Person is the reader.

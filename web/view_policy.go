@@ -113,14 +113,16 @@ func (v Rollout) Done() bool { return Effects{Lines: v.Lines}.Done() }
 
 // Suspensions are the calls that somebody stopped, and the form that stops more.
 type Suspensions struct {
-	Lines  []Suspension
-	May    bool
-	Kind   string // what the form stops: agent or person
-	Which  string
-	Reason string
-	Tool   *SuspendTool // the tool that the form stops, when it is one
-	Asked  string       // the id of the suspension whose lifting was not taken
-	Errors Errors
+	Lines      []Suspension
+	May        bool // stop what the form says
+	MayLift    bool
+	Kind       string // what the form stops: agent or person
+	Which      string
+	Reason     string
+	Tool       *SuspendTool // the tool that the form stops, when it is one
+	Asked      string       // the id of the suspension whose lifting was not taken
+	LiftReason string
+	Errors     Errors
 }
 
 // SuspendTool is a tool that the form would stop.

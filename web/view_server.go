@@ -44,7 +44,7 @@ type Effects struct {
 // EffectLine is one gateway: what it runs, and how long it took.
 type EffectLine struct {
 	ID, Name, State string
-	Why             string        // it refused it
+	Why             string        // it does not run it; "" says the state
 	Took            time.Duration // 0: not known
 	AtMost          bool          // it took no longer than that
 	Carries         int64         // the revision that carries the change; 0: none yet

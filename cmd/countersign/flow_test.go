@@ -58,6 +58,7 @@ func (d *desk) grant(t *testing.T, name, person, server, names string) {
 	d.Fill("#users", person)
 	d.Fill("#servers", server)
 	d.Fill("#names", names)
+	d.Press("#preview")
 	d.Press("#create")
 	d.See("is given")
 }

@@ -1,0 +1,21 @@
+package server
+
+import "countersign/identity"
+
+// policyPagesRoutes are the pages about the policy as a whole.
+func (s *Server) policyPagesRoutes() []route {
+	return []route{
+		{get, "/policy", person(identity.ReadPolicy), s.policyPage},
+		{get, "/policy/explain", person(identity.ReadPolicy), s.explainPage},
+		{post, "/policy/explain", person(identity.ReadPolicy), s.explainPage},
+		{get, "/policy/tests", person(identity.ReadPolicy), s.policyTestsPage},
+		{get, "/policy/tests/new", person(identity.ChangeGrant), s.newPolicyTestPage},
+		{get, "/policy/tests/:id/edit", person(identity.ChangeGrant), s.editPolicyTestPage},
+		{post, "/policy/tests", person(identity.ChangeGrant), s.savePolicyTest},
+		{post, "/policy/tests/:id/end", person(identity.ChangeGrant), s.endPolicyTest},
+		{get, "/policy/rollout/:generation", person(identity.ReadGateways), s.rolloutPage},
+		{get, "/policy/suspensions", person(identity.ReadPolicy), s.suspensionsPage},
+		{post, "/policy/suspensions", person(identity.ReadPolicy), s.suspend},
+		{post, "/policy/suspensions/:id/lift", person(identity.ChangeGrant), s.liftSuspension},
+	}
+}
