@@ -151,4 +151,3 @@ func callErrors(err error, prefix string) (errs web.Errors, status int, ok bool)
 	}
 	return errs, status, true
 }
-

@@ -10,6 +10,7 @@ import (
 
 	"countersign/approvals"
 	"countersign/client"
+	"countersign/delivery"
 	"countersign/policy"
 	"countersign/registry"
 )
@@ -60,6 +61,8 @@ type held struct {
 	call      policy.Call
 	ask       client.Ask
 	approval  client.Approval
+	guardrail string
+	test      string // of the policy
 	event     string // an audit event
 	tool      string // delete_orders
 }
@@ -87,6 +90,12 @@ func (w *world) hold(g *edge) *held {
 	h.ask = w.asking(g, server, definitions["delete_orders"], `{"order":7}`)
 	h.call = h.ask.Call
 	h.approval = into[client.Approval](w.t, g.call(http.MethodPost, client.PathApprovals, h.ask).want(w.t, http.StatusCreated))
+	h.guardrail = read[string](w, `select max(id) from guardrails`)
+	test, err := w.delivery.CreatePolicyTest(w.t.Context(), installer, delivery.NewPolicyTest{
+		Name: "Nobody deletes at once", Given: delivery.Given{Server: orders, Name: "delete_orders"}, Expect: delivery.Expect{Outcome: delivery.ExpectHold},
+	})
+	must(w.t, err)
+	h.test = test.ID
 	h.event = read[string](w, `select max(id)::text from audit_events`)
 	return h
 }
@@ -111,7 +120,7 @@ func (h *held) id(path string) string {
 	for prefix, id := range map[string]string{
 		"/approvals": h.approval.ID, "/v1/approvals": h.approval.ID, "/servers": h.server.ID, "/gateways": h.g.ID,
 		"/grants": h.grant.ID, "/audit": h.event, "/v1/discoveries": h.discovery, "/v1/servers": h.server.ID, "/v1/teams": h.server.TeamID,
-		"/v1/tools": h.tool, "/v1/drift": h.tool, "/v1/grants": h.grant.ID, "/v1/gateways": h.g.ID,
+		"/guardrails": h.guardrail, "/policy/tests": h.test, "/v1/tools": h.tool, "/v1/drift": h.tool, "/v1/grants": h.grant.ID, "/v1/gateways": h.g.ID,
 	} {
 		if strings.HasPrefix(path, prefix+"/") {
 			return id

@@ -47,14 +47,13 @@ func (s *Server) showGrants(c echo.Context, who identity.Principal, status int, 
 	if err != nil {
 		return err
 	}
-	idle, err := s.readIdle(c, who)
+	uses, err := s.delivery.GrantUses(c.Request().Context(), who)
 	if err != nil {
 		return err
 	}
-	view.Since = idle.since
 	for _, g := range list {
 		line := grantLine(g)
-		idle.tell(&line)
+		tellUse(&line, uses, s.cfg.Now())
 		line.Asked = len(errs) > 0 && g.ID == c.Param("id")
 		view.Grants = append(view.Grants, line)
 	}
@@ -63,7 +62,7 @@ func (s *Server) showGrants(c echo.Context, who identity.Principal, status int, 
 		if f.show != "" {
 			at += "?show=" + f.show
 		}
-		view.Chips = append(view.Chips, web.Chip{Name: f.name, Address: at, Count: idle.count(f.show), On: view.Show == f.show})
+		view.Chips = append(view.Chips, web.Chip{Name: f.name, Address: at, Count: -1, On: view.Show == f.show})
 	}
 	view.First, view.Next = turn("/grants", url.Values{"show": {view.Show}}, c.QueryParam("after"), next)
 	return render(c, status, web.GrantsPage(s.page(c, who, "Grants", "/grants"), view))

@@ -18,14 +18,14 @@ func TestAGuardrailIsMadeAndEnded(t *testing.T) {
 	h := w.hold(w.enrol("edge", "*"))
 	ada, vera := w.signIn("ada"), w.signIn("vera")
 	ada.get("/guardrails").want(t, http.StatusOK, `href="/guardrails/new"`)
-	ada.get("/guardrails/new").want(t, http.StatusOK, "Press Preview", `value="approval" checked`)
+	ada.get("/guardrails/new").want(t, http.StatusOK, "See what this changes", `value="approval" checked`)
 	before := w.traces()
 	form := url.Values{
 		"name": {"Slow <deletes>"}, "groups": {"commerce\nshop"}, "except_groups": {"leads"}, "servers": {h.server.Name}, "labels": {""}, "names": {"*"},
 		"risks": {"destructive"}, "effect": {"approval"}, "quorum": {"2"}, "deny_quorum": {""}, "pending": {"30"}, "owning_team": {"yes"},
 		"approvers": {w.team.ID}, "calls": {"rubbish of another effect"}, "reason": {"INC-2207"}, "do": {"preview"},
 	}
-	preview := ada.post("/guardrails", form).want(t, http.StatusOK, "What it would hold for today", "delete_orders", "Slow &lt;deletes&gt;")
+	preview := ada.post("/guardrails", form).want(t, http.StatusOK, "What it holds for today", "delete_orders", "Slow &lt;deletes&gt;")
 	if strings.Contains(preview.body, "Nothing was changed.") {
 		t.Errorf("the preview complains: %s", preview.shown())
 	}
@@ -143,5 +143,5 @@ func TestAGuardrailThatIsNotMade(t *testing.T) {
 			}
 		})
 	}
-	ada.post("/guardrails", url.Values{"name": {"Deletes"}, "do": {"preview"}}).want(t, http.StatusOK, "Name servers or labels to see")
+	ada.post("/guardrails", url.Values{"name": {"Deletes"}, "do": {"preview"}}).want(t, http.StatusOK, "Name servers or labels; * is all.")
 }

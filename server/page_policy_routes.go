@@ -13,6 +13,8 @@ func (s *Server) policyPagesRoutes() []route {
 		{get, "/policy/tests/:id/edit", person(identity.ChangeGrant), s.editPolicyTestPage},
 		{post, "/policy/tests", person(identity.ChangeGrant), s.savePolicyTest},
 		{post, "/policy/tests/:id/end", person(identity.ChangeGrant), s.endPolicyTest},
+		{get, "/policy/access", person(identity.ReadPolicy), s.accessPage},
+		{get, "/policy/access.csv", person(identity.ReadPolicy), s.accessCSV},
 		{get, "/policy/rollout/:generation", person(identity.ReadGateways), s.rolloutPage},
 		{get, "/policy/suspensions", person(identity.ReadPolicy), s.suspensionsPage},
 		{post, "/policy/suspensions", person(identity.ReadPolicy), s.suspend},

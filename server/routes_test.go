@@ -45,7 +45,7 @@ func TestEveryRouteIsInTheTable(t *testing.T) {
 
 // concrete is an address of a route, of things that do not exist.
 func concrete(r route) string {
-	path := strings.NewReplacer(":id", "no-such-id", ":definition", "no-such-definition", ":job", "no-such-job", ":tool", "no-such-tool", ":digest", "sha256:"+strings.Repeat("0", 64), "*", "no-such-file").Replace(r.path)
+	path := strings.NewReplacer(":id", "no-such-id", ":definition", "no-such-definition", ":generation", "1", ":job", "no-such-job", ":tool", "no-such-tool", ":digest", "sha256:"+strings.Repeat("0", 64), "*", "no-such-file").Replace(r.path)
 	if r.path == "/events" {
 		path += "?topic=discovery-no-such-id"
 	}
@@ -204,7 +204,7 @@ func TestGETChangesNothing(t *testing.T) {
 	ada, robot := w.signIn("ada"), w.automation("", identity.Admin)
 	before := w.traces()
 	for _, r := range w.routes() {
-		path := strings.NewReplacer(":job", h.discovery, ":tool", h.tool, ":id", h.id(r.path), ":digest", h.call.Definition.String(), "*", "app.css").Replace(r.path)
+		path := strings.NewReplacer(":generation", "1", ":revision", "1", ":job", h.discovery, ":tool", h.tool, ":id", h.id(r.path), ":digest", h.call.Definition.String(), "*", "app.css").Replace(r.path)
 		switch {
 		case r.path == "/events":
 			continue // a stream without end; see TestEvents

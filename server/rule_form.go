@@ -214,7 +214,7 @@ func ruleErrors(err error) (errs web.Errors, status int, ok bool) {
 	}
 	errs = web.Errors{}
 	for path, message := range found {
-		field, words := ruleError(inList.ReplaceAllString(path, ""), inList.ReplaceAllString(strings.TrimPrefix(message, "The "), ""))
+		field, words := ruleError(inList.ReplaceAllString(path, ""), inList.ReplaceAllString(message, ""))
 		errs[field] = words
 	}
 	return errs, status, true
@@ -225,7 +225,7 @@ func ruleError(path, message string) (field, words string) {
 	_, inner, _ := strings.Cut(path, ".")
 	last := path[strings.LastIndexByte(path, '.')+1:]
 	for _, name := range []string{path, inner, last} {
-		if rest, cut := strings.CutPrefix(message, name+" "); cut && name != "" {
+		if rest, cut := strings.CutPrefix(strings.TrimPrefix(message, "The "), name+" "); cut && name != "" {
 			message = rest
 			break
 		}

@@ -101,8 +101,8 @@ func matrix() Matrix {
 	return Matrix{
 		Columns: []MatrixColumn{{"srv1", "com.example/orders"}, {"srv2", "com.stripe/payments"}, {"srv3", "com.github/acme"}},
 		Rows: []MatrixRow{
-			{"group support-emea", []MatrixCell{{Read: 12, Write: 3, Destructive: 1, Held: 1, Address: at, Open: true}, {Write: 1, Address: at}, {}}},
-			{"group release with agent release-bot", []MatrixCell{{}, {}, {Read: 4, Write: 9, Destructive: 2, Held: 2, Address: at}}},
+			{"group support-emea", []MatrixCell{{Allowed: 15, Held: 1, Worst: "destructive", Depends: true, Address: at, Open: true}, {Allowed: 1, Worst: "write", Address: at}, {}}},
+			{"group release with agent release-bot", []MatrixCell{{}, {}, {Allowed: 13, Held: 2, Denied: 1, Worst: "write", Address: at}}},
 			{"agent scraper-nightly", []MatrixCell{{Denied: 6, Address: at}, {}, {}}},
 		},
 		Next: "/policy/access?after=3", CSV: "/policy/access.csv", Open: "What group support-emea can call of com.example/orders", Tools: accessList(),

@@ -5,7 +5,7 @@ func ruleStories() []story {
 	p := page("Grants", "/grants")
 	asked, unused, mistaken, nothing, changed, fresh := grants(), grants(), grantForm(), grantForm(), grantForm(), NewGrant{Rule: RuleForm{Risks: ruleForm().Risks, Kinds: ruleForm().Kinds}}
 	asked.Errors, asked.Reason, asked.Grants[1].Asked = Errors{"reason": "Say why, for the one who asks later."}, "x", true
-	unused.Show, unused.Since, unused.Chips, unused.Grants = "unused", before(2000*3600*1e9), grantChips("unused"), unused.Grants[1:2]
+	unused.Show, unused.Chips, unused.Grants = "unused", grantChips("unused"), unused.Grants[1:2]
 	mistaken.Errors = Errors{"name": "A grant needs a name.", "users": "Line 3 holds a control character.", "condition": "Column 6: there is no variable “arg”; args holds the arguments.", "not_after": "The end is not after the beginning."}
 	mistaken.Foresight, mistaken.Until = Foresight{}, "at"
 	nothing.Foresight = Foresight{Foreseen: true}
@@ -43,7 +43,7 @@ func policyStories() []story {
 	refusedTests := policyTests()
 	refusedTests.Errors, refusedTests.May = Errors{"": "Somebody changed or ended this policy test while you looked at it. Nothing was changed by you."}, false
 	person := matrix()
-	person.Person, person.Rows, person.Open = &PersonAccess{Form: callForm(), Words: "What tomas can call through billing-agent", Tools: accessList(), More: 12}, nil, ""
+	person.Person, person.Rows, person.Open = &PersonAccess{Form: callForm(), Words: "What tomas can call through billing-agent", Stop: "/policy/suspensions?kind=person&which=tomas", Notes: []string{"Groups are those of the last sign-in here."}, Tools: accessList(), More: 12}, nil, ""
 	done, failed, back := rollout(), rollout(), rollback()
 	done.Lines, done.What, done.By = done.Lines[:2], "", ""
 	failed.Error, failed.Lines = "The test “Bots never delete” fails.", nil
@@ -99,7 +99,7 @@ func hostilePolicy(p Page) []story {
 	document, form, list, call := spoiled(policyDocument()), spoiled(grantForm()), spoiled(grants()), spoiled(explained())
 	document.Document, document.Failing, document.Error = []byte(hostile("document")), []TestLine{spoiled(failingTest())}, hostile("Error")
 	form.Errors, form.Failing = errs(grantFields...), []TestLine{spoiled(failingTest())}
-	list.Errors, list.Grants[0].Asked, list.Since = errs("reason"), true, before(1)
+	list.Errors, list.Grants[0].Asked = errs("reason"), true
 	call.Errors, call.Draft = errs(callFields...), &Draft{Words: hostile("Words"), Back: hostile("Back"), Held: []KV{{hostile("Name"), hostile("Value")}}}
 	tests, test, stopped, back := spoiled(policyTests()), spoiled(testForm()), spoiled(suspensions()), spoiled(rollback())
 	tests.Errors, test.Errors = errs(), errs(callFields...)

@@ -110,20 +110,24 @@ type MatrixRow struct {
 
 // MatrixCell is what one subject can call of one server, by risk.
 type MatrixCell struct {
-	Read, Write, Destructive, Held, Denied int
-	Address                                string // of the tools; "" for none
-	Open                                   bool
+	Allowed, Held, Denied int
+	Worst                 string // the greatest risk of what is allowed or held
+	Depends               bool   // some of it, on the arguments, the time or who it is
+	Address               string // of the tools
+	Open                  bool
 }
 
-// Any says whether something can be called at all.
-func (c MatrixCell) Any() bool { return c.Read+c.Write+c.Destructive > 0 }
+// Any says whether anything is there: what is denied is granted, and something else is in the way.
+func (c MatrixCell) Any() bool { return c.Allowed+c.Held+c.Denied > 0 }
 
 // PersonAccess is what one caller can call.
 type PersonAccess struct {
 	Form  ExplainForm
 	Words string
+	Notes []string
 	Tools []AccessTool
 	More  int
+	Stop  string // address of the form that suspends them
 }
 
 // AccessTool is one tool, and what becomes of a call of it.

@@ -13,7 +13,6 @@ type Grants struct {
 	Chips       []Chip
 	Query       string
 	Show        string // "", or the filter that is on: expiring, unused, never, conditional, ended, all
-	Since       *time.Time
 	Next, First string
 	May         bool
 	Reason      string // typed where the end of one was not taken
