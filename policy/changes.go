@@ -11,8 +11,8 @@ import (
 // when somebody calls.
 //
 // Nothing is left out: if a call of what is offered is denied before and not after, an Access of Gains has it for its
-// caller, or a Restraint of Stops that denies or wants a second factor; so with Loses and Begins where a call is denied
-// only after. The verdict on a URI that no resource has may also change with the templates in Appears and Vanishes.
+// caller, or a Restraint of Stops that denies, wants a second factor or requires something; so with Loses and Begins
+// where a call is denied only after. The verdict on a URI that no resource has may also change with the templates in Appears and Vanishes.
 type Changes struct {
 	Gains         []Access     `json:"gains,omitempty"`
 	Loses         []Access     `json:"loses,omitempty"`
@@ -42,20 +42,23 @@ func (n ToolName) compare(m ToolName) int {
 	return cmp.Or(strings.Compare(n.Server, m.Server), cmp.Compare(n.Kind, m.Kind), strings.Compare(n.Name, m.Name))
 }
 
-// Access is what grants let a subject call in a window of time: several grants with the same of both are one.
+// Access is what grants let a subject call in a window of time and under a condition: several grants with the same of
+// all three are one.
 type Access struct {
 	Subject   Subject    `json:"subject"` // its lists sorted
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	NotAfter  *time.Time `json:"not_after,omitempty"`
+	Condition string     `json:"condition,omitempty"`
 	Tools     []ToolName `json:"tools"` // sorted
 }
 
-// Restraint is what guardrails do to a subject: several with the same effect on the same subject are one.
+// Restraint is what guardrails do to a subject under a condition: several with the same effect on the same subject are one.
 type Restraint struct {
-	Subject Subject    `json:"subject"` // its lists sorted
-	Except  Subject    `json:"except,omitzero"`
-	Effect  Effect     `json:"effect"`
-	Tools   []ToolName `json:"tools"` // sorted
+	Subject   Subject    `json:"subject"` // its lists sorted
+	Except    Subject    `json:"except,omitzero"`
+	Condition string     `json:"condition,omitempty"`
+	Effect    Effect     `json:"effect"`
+	Tools     []ToolName `json:"tools"` // sorted
 }
 
 // RiskChange is a tool whose risk becomes another.

@@ -25,9 +25,10 @@ func CheckCondition(field, expr string) error {
 
 // condition is an expression made ready to evaluate. It is immutable.
 type condition struct {
-	text     string
-	program  cel.Program
-	usesArgs bool // what it says depends on the arguments of the call
+	text      string
+	program   cel.Program
+	usesArgs  bool // what it says depends on the arguments of the call
+	usesOffer bool // on the tool or its server
 }
 
 // compiled keeps conditions by their text: a rule is compiled when it is saved, published, received and indexed, and
@@ -111,7 +112,8 @@ func newCondition(expr string) (c *condition, err error) {
 	if err != nil {
 		return nil, wrong("", "cannot be evaluated: "+firstLine(err.Error()))
 	}
-	return &condition{text: expr, program: program, usesArgs: uses(checked.NativeRep().Expr(), varArgs)}, nil
+	e := checked.NativeRep().Expr()
+	return &condition{text: expr, program: program, usesArgs: uses(e, varArgs), usesOffer: uses(e, varTool) || uses(e, varServer)}, nil
 }
 
 // issueText says the first of issues, and where it is.

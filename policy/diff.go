@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Diff says what changes when after replaces before; nil is a policy of nothing. It is pure and deterministic. Ids and
@@ -12,9 +13,13 @@ import (
 //
 // Access is what could be called: a grant on a held tool or on a suspended server gives none. What is left to a subject
 // by other rules is not lost, and what it had by others is not gained, as far as the patterns tell: where the users of a
-// grant were ann and ben and are ann, it is ben who loses. So with guardrails of one effect.
+// grant were ann and ben and are ann, it is ben who loses. So with guardrails of one effect. What two conditions have in
+// common is not told: a rule whose condition changes is one that ends and another that begins.
 func Diff(before, after *Document) Changes {
-	d := differ{access: newSayings(Access.without), restraints: newSayings(Restraint.without)}
+	d := differ{
+		access:     newSayings(Access.without, func(a Access) bool { return asksOffer(a.Condition) }),
+		restraints: newSayings(Restraint.without, func(r Restraint) bool { return asksOffer(r.Condition) || asksOffer(r.Effect.Require) }),
+	}
 	was, is := d.read(before), d.read(after)
 	c := Changes{AppearServers: missing(is.servers, was.servers), VanishServers: missing(was.servers, is.servers)}
 	names := slices.Collect(maps.Keys(was.tools))
@@ -79,6 +84,7 @@ type edition struct {
 // offer is what an edition says of a tool: places in sayings, ascending.
 type offer struct {
 	risk       Risk
+	facts      string // what expressions can ask of it and its server, beside their names
 	access     []int
 	restraints []int
 }
@@ -90,17 +96,22 @@ func (d *differ) read(doc *Document) edition {
 	}
 	grants, guardrails := make([]int, len(doc.Grants)), make([]int, len(doc.Guardrails))
 	for i, g := range doc.Grants {
-		grants[i] = d.access.place(Access{Subject: g.Subject.canonical(), NotBefore: inUTC(g.NotBefore), NotAfter: inUTC(g.NotAfter)})
+		grants[i] = d.access.place(Access{
+			Subject: g.Subject.canonical(), NotBefore: inUTC(g.NotBefore), NotAfter: inUTC(g.NotAfter), Condition: g.Condition,
+		})
 	}
 	for i, g := range doc.Guardrails {
-		guardrails[i] = d.restraints.place(Restraint{Subject: g.Subject.canonical(), Except: g.Except.canonical(), Effect: g.Effect.canonical()})
+		guardrails[i] = d.restraints.place(Restraint{
+			Subject: g.Subject.canonical(), Except: g.Except.canonical(), Condition: g.Condition, Effect: g.Effect.canonical(),
+		})
 	}
 	for i := range doc.Servers {
 		s := &doc.Servers[i]
 		e.servers[s.Name] = true
+		facts := strings.Join(append([]string{s.Team}, s.Labels...), "\x00")
 		for j := range s.Tools {
 			t := &s.Tools[j]
-			o := &offer{risk: t.Risk, restraints: placesOf(t.Guardrails, guardrails)}
+			o := &offer{risk: t.Risk, facts: string(t.Risk) + facts, restraints: placesOf(t.Guardrails, guardrails)}
 			if s.State == Active && !t.Held {
 				o.access = placesOf(t.Grants, grants)
 			}
@@ -127,12 +138,13 @@ func (d *differ) compare(c *Changes, name ToolName, was, is *offer) {
 		was = &offer{}
 	case is == nil: // its guardrails go with it, which is no loosening
 		c.Vanishes = append(c.Vanishes, name)
-		is = &offer{restraints: was.restraints}
+		is = &offer{facts: was.facts, restraints: was.restraints}
 	case was.risk != is.risk:
 		c.Risks = append(c.Risks, RiskChange{name, was.risk, is.risk})
 	}
-	d.access.compare(name, was.access, is.access)
-	d.restraints.compare(name, was.restraints, is.restraints)
+	turned := was.facts != is.facts
+	d.access.compare(name, was.access, is.access, turned)
+	d.restraints.compare(name, was.restraints, is.restraints, turned)
 }
 
 // sayings are the different things that rules say, and the tools where each begins or ends.
@@ -140,17 +152,28 @@ type sayings[T any] struct {
 	all    []saying[T]
 	places map[string]int // by key
 	rest   func(a, b T) (rest []T, changed bool)
+	asks   func(T) bool     // whether it says something else where the tool or its server are others
 	known  map[[2]int][]int // what rest returned for two places, if something changed
 }
 
 type saying[T any] struct {
 	key          string // its JSON
 	what         T
+	asks         bool
 	begins, ends []ToolName
 }
 
-func newSayings[T any](rest func(a, b T) ([]T, bool)) sayings[T] {
-	return sayings[T]{places: map[string]int{}, rest: rest, known: map[[2]int][]int{}}
+func newSayings[T any](rest func(a, b T) ([]T, bool), asks func(T) bool) sayings[T] {
+	return sayings[T]{places: map[string]int{}, rest: rest, asks: asks, known: map[[2]int][]int{}}
+}
+
+// asksOffer reports whether an expression asks about the tool or its server.
+func asksOffer(expr string) bool {
+	if expr == "" {
+		return false
+	}
+	c, err := compileCondition(expr)
+	return err != nil || c.usesOffer
 }
 
 // place returns where what is in all.
@@ -161,17 +184,23 @@ func (s *sayings[T]) place(what T) int {
 	if !known {
 		at = len(s.all)
 		s.places[key] = at
-		s.all = append(s.all, saying[T]{key: key, what: what})
+		s.all = append(s.all, saying[T]{key: key, what: what, asks: s.asks(what)})
 	}
 	return at
 }
 
-// compare notes what is said of a tool in one edition only.
-func (s *sayings[T]) compare(name ToolName, was, is []int) {
-	for _, i := range s.without(is, was) {
+// compare notes what is said of a tool in one edition only. If the tool or its server have turned into others, what asks
+// about them is no longer the same in both.
+func (s *sayings[T]) compare(name ToolName, was, is []int, turned bool) {
+	wasToo, isToo := was, is
+	if turned {
+		asks := func(i int) bool { return s.all[i].asks }
+		wasToo, isToo = slices.DeleteFunc(slices.Clone(was), asks), slices.DeleteFunc(slices.Clone(is), asks)
+	}
+	for _, i := range s.without(is, wasToo) {
 		s.all[i].begins = append(s.all[i].begins, name)
 	}
-	for _, i := range s.without(was, is) {
+	for _, i := range s.without(was, isToo) {
 		s.all[i].ends = append(s.all[i].ends, name)
 	}
 }

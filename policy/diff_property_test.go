@@ -50,18 +50,36 @@ func touches(tools []policy.ToolName, r policy.Request) bool {
 	})
 }
 
-// given reports whether one of the accesses is for r.
-func given(all []policy.Access, r policy.Request) bool {
+// saysOf is what an expression says of r and a tool of doc.
+func saysOf(expr string, doc *policy.Document, n policy.ToolName, r policy.Request) saying {
+	for _, s := range doc.Servers {
+		for _, t := range s.Tools {
+			if s.Name == n.Server && t.Kind == n.Kind && t.Name == n.Name {
+				return oracleSays(expr, s, t, r)
+			}
+		}
+	}
+	return isBroken
+}
+
+// given reports whether one of the accesses, which are those of doc, is for r.
+func given(all []policy.Access, doc *policy.Document, r policy.Request) bool {
 	return slices.ContainsFunc(all, func(a policy.Access) bool {
-		return touches(a.Tools, r) && oracleSubject(a.Subject, r.Principal, false) &&
+		return slices.ContainsFunc(a.Tools, func(n policy.ToolName) bool {
+			return touches([]policy.ToolName{n}, r) && saysOf(a.Condition, doc, n, r) == isTrue
+		}) && oracleSubject(a.Subject, r.Principal, false) &&
 			(a.NotBefore == nil || !r.Now.Before(*a.NotBefore)) && (a.NotAfter == nil || r.Now.Before(*a.NotAfter))
 	})
 }
 
-// barred reports whether one of the restraints can deny r.
-func barred(all []policy.Restraint, r policy.Request) bool {
+// barred reports whether one of the restraints, which are those of doc, denies r.
+func barred(all []policy.Restraint, doc *policy.Document, r policy.Request) bool {
 	return slices.ContainsFunc(all, func(g policy.Restraint) bool {
-		return touches(g.Tools, r) && (g.Effect.Deny || g.Effect.MFA) && oracleSubject(g.Subject, r.Principal, true) && !oracleSubject(g.Except, r.Principal, false)
+		return oracleSubject(g.Subject, r.Principal, true) && !oracleSubject(g.Except, r.Principal, false) &&
+			slices.ContainsFunc(g.Tools, func(n policy.ToolName) bool {
+				required := g.Effect.Require != "" && saysOf(g.Effect.Require, doc, n, r) != isTrue
+				return touches([]policy.ToolName{n}, r) && saysOf(g.Condition, doc, n, r) != isFalse && (g.Effect.Deny || g.Effect.MFA || required)
+			})
 	})
 }
 
@@ -84,9 +102,9 @@ func diffTellsWhateverDecideChanges(t *rapid.T) {
 		was, is := before.Decide(r), after.Decide(r)
 		judgedByOthers := r.Kind == policy.KindResource && (touches(c.Appears, r) || touches(c.Vanishes, r))
 		switch {
-		case was.Outcome == policy.Deny && is.Outcome != policy.Deny && !given(c.Gains, r) && !barred(c.Stops, r) && !judgedByOthers:
+		case was.Outcome == policy.Deny && is.Outcome != policy.Deny && !given(c.Gains, after.Document(), r) && !barred(c.Stops, before.Document(), r) && !judgedByOthers:
 			t.Errorf("%s: %s before, %v after, which is not among %+v", describe(r), was.Reason, is.Outcome, c)
-		case was.Outcome != policy.Deny && is.Outcome == policy.Deny && !given(c.Loses, r) && !barred(c.Begins, r) && !judgedByOthers:
+		case was.Outcome != policy.Deny && is.Outcome == policy.Deny && !given(c.Loses, before.Document(), r) && !barred(c.Begins, after.Document(), r) && !judgedByOthers:
 			t.Errorf("%s: %v before, %s after, which is not among %+v", describe(r), was.Outcome, is.Reason, c)
 		}
 	}
@@ -112,6 +130,9 @@ func TestDiffTellsTheTruth(t *testing.T) {
 
 func checkWitnesses(t *rapid.T, ix *policy.Index, all []policy.Access) {
 	for _, a := range all {
+		if a.Condition != "" && !strings.Contains(a.Condition, "args") { // who it is true of is not told by it
+			continue
+		}
 		if err := a.Subject.Validate(); err != nil || len(a.Tools) == 0 || !slices.IsSortedFunc(a.Tools, compareNames) {
 			t.Errorf("%+v is not whole: %v", a, err)
 		}

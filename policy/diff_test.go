@@ -36,18 +36,19 @@ func guardrailOn(id string, on policy.Subject, e policy.Effect, names ...string)
 	}
 }
 
+func shop() policy.Source {
+	return policy.Source{
+		Issuer: "https://countersign.example", Audience: "aud_1", Epoch: 1, Generation: 1, MaxStaleSeconds: 60,
+		Servers: []policy.Server{
+			storyServer{Team: "t_shop", Tools: map[string]policy.Risk{"list": policy.ReadOnly, "refund": policy.Write}}.server("a/shop"),
+			storyServer{Team: "t_mail", Tools: map[string]policy.Risk{"send": policy.Write}, Prompts: map[string]policy.Risk{"polite": policy.ReadOnly}}.server("a/mail"),
+		},
+		Grants: []policy.SourceGrant{grantTo("g1", policy.Subject{Users: []string{"ann"}}, []string{"a/shop"}, nil)},
+	}
+}
+
 func TestDiffInWords(t *testing.T) {
 	t.Parallel()
-	shop := func() policy.Source {
-		return policy.Source{
-			Issuer: "https://countersign.example", Audience: "aud_1", Epoch: 1, Generation: 1, MaxStaleSeconds: 60,
-			Servers: []policy.Server{
-				storyServer{Team: "t_shop", Tools: map[string]policy.Risk{"list": policy.ReadOnly, "refund": policy.Write}}.server("a/shop"),
-				storyServer{Team: "t_mail", Tools: map[string]policy.Risk{"send": policy.Write}, Prompts: map[string]policy.Risk{"polite": policy.ReadOnly}}.server("a/mail"),
-			},
-			Grants: []policy.SourceGrant{grantTo("g1", policy.Subject{Users: []string{"ann"}}, []string{"a/shop"}, nil)},
-		}
-	}
 	later, until := noon.AddDate(0, 0, 1), noon.AddDate(0, 1, 0)
 	for _, c := range []struct {
 		what   string
@@ -99,6 +100,33 @@ func TestDiffInWords(t *testing.T) {
 			"begin: everyone: at most 10 calls a minute each, calling a/shop: list",
 			"begin: everyone, except group ops: only with the approval of 2 people of the owning team or team Legal or team t_x, calling a/shop: refund",
 		}},
+		{"a condition", func(s *policy.Source) { s.Grants[0].Condition = "args.amount <= 100" }, []string{
+			"gain: user ann may call a/shop: list, refund, where args.amount <= 100",
+			"lose: user ann may no longer call a/shop: list, refund",
+		}},
+		{"a condition beside what holds anyway", func(s *policy.Source) {
+			more := grantTo("g2", policy.Subject{Users: []string{"ann"}}, []string{"a/shop"}, nil)
+			more.Condition = "args.amount <= 100"
+			s.Grants = append(s.Grants, more)
+		}, nil},
+		{"a condition in a window", func(s *policy.Source) {
+			more := grantTo("g2", policy.Subject{Users: []string{"ann", "ben"}}, []string{"a/shop"}, nil)
+			more.Condition, more.NotAfter, more.Resource.Names = "args.note != \"\u202e\"", &until, []string{"list"}
+			s.Grants = append(s.Grants, more)
+		}, []string{`gain: user ben may call a/shop: list, until 2026-12-02 12:00 UTC, where args.note != "\u202e"`}},
+		{"what is required, spent and read", func(s *policy.Source) {
+			where := guardrailOn("r1", policy.Subject{Everyone: true}, policy.Effect{Require: "has(args.ticket)"}, "refund")
+			where.Condition = "args.amount > 100"
+			s.Guardrails = append(s.Guardrails, where,
+				guardrailOn("r2", policy.Subject{Everyone: true}, policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: 50000, Seconds: 3600}}, "list"),
+				guardrailOn("r3", policy.Subject{Everyone: true}, policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: 1, Seconds: 90}}, "list"),
+				guardrailOn("r4", policy.Subject{Everyone: true}, policy.Effect{MaxResponseBytes: 4096}, "list"))
+		}, []string{
+			"begin: everyone: only where has(args.ticket), calling a/shop: refund, where args.amount > 100",
+			"begin: everyone: at most 1 token in 90 seconds each, calling a/shop: list",
+			"begin: everyone: at most 50000 tokens an hour each, calling a/shop: list",
+			"begin: everyone: only results of at most 4096 bytes, calling a/shop: list",
+		}},
 	} {
 		after := shop()
 		c.change(&after)
@@ -142,5 +170,22 @@ func TestWordsNameNoMoreThanAsked(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// What a condition asks about a tool or its server can change without the rule.
+func TestDiffTellsWhereAConditionTurns(t *testing.T) {
+	t.Parallel()
+	before := shop()
+	before.Grants[0].Condition = `tool.risk == "read_only" || "pci" in server.labels`
+	after := shop()
+	after.Grants[0].Condition = before.Grants[0].Condition
+	after.Servers[0].Labels = append([]string{"pci"}, after.Servers[0].Labels...)
+	want := []string{
+		`gain: user ann may call a/shop: list, refund, where tool.risk == "read_only" || "pci" in server.labels`,
+		`lose: user ann may no longer call a/shop: list, refund, where tool.risk == "read_only" || "pci" in server.labels`,
+	}
+	if diff := cmp.Diff(want, words(t, before, after)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

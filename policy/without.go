@@ -7,7 +7,8 @@ import (
 )
 
 // What is left of one rule's saying beside another is judged by the patterns alone, and errs to leaving too much. A
-// pattern matches whatever another does if it matches its text: where that has a *, a * of the first takes it.
+// pattern matches whatever another does if it matches its text: where that has a *, a * of the first takes it. A
+// condition is whatever its text says: what holds under one is part only of what holds under the same, or under none.
 
 // without returns what a gives that b does not, in parts; changed is false if that is all of a.
 func (a Access) without(b Access) (rest []Access, changed bool) {
@@ -15,20 +16,26 @@ func (a Access) without(b Access) (rest []Access, changed bool) {
 		return nil, false // those that only declare their model are not told apart
 	}
 	shared, own, ok := a.Subject.split(b.Subject)
-	if !ok || apart(a, b) {
+	if !ok || apart(a, b) || !under(a.Condition, b.Condition) {
 		return nil, false
 	}
+	add := func(s Subject, from, until *time.Time) {
+		rest = append(rest, Access{Subject: s, NotBefore: from, NotAfter: until, Condition: a.Condition})
+	}
 	if !own.isZero() {
-		rest = append(rest, Access{Subject: own, NotBefore: a.NotBefore, NotAfter: a.NotAfter})
+		add(own, a.NotBefore, a.NotAfter)
 	}
 	if b.NotBefore != nil && (a.NotBefore == nil || a.NotBefore.Before(*b.NotBefore)) {
-		rest = append(rest, Access{Subject: shared, NotBefore: a.NotBefore, NotAfter: b.NotBefore})
+		add(shared, a.NotBefore, b.NotBefore)
 	}
 	if b.NotAfter != nil && (a.NotAfter == nil || b.NotAfter.Before(*a.NotAfter)) {
-		rest = append(rest, Access{Subject: shared, NotBefore: b.NotAfter, NotAfter: a.NotAfter})
+		add(shared, b.NotAfter, a.NotAfter)
 	}
 	return rest, true
 }
+
+// under reports whether wide is known to be true wherever narrow is.
+func under(narrow, wide string) bool { return wide == "" || wide == narrow }
 
 // apart reports whether one of two windows ends before the other begins.
 func apart(a, b Access) bool {
@@ -38,7 +45,7 @@ func apart(a, b Access) bool {
 
 // without returns what a does that b does not. Only equal effects are compared, and b may except nobody whom a does not.
 func (a Restraint) without(b Restraint) (rest []Restraint, changed bool) {
-	if !reflect.DeepEqual(a.Effect, b.Effect) {
+	if !reflect.DeepEqual(a.Effect, b.Effect) || !under(a.Condition, b.Condition) {
 		return nil, false
 	}
 	if !b.Except.isZero() {
@@ -52,7 +59,7 @@ func (a Restraint) without(b Restraint) (rest []Restraint, changed bool) {
 		return nil, false
 	}
 	if !own.isZero() {
-		rest = append(rest, Restraint{Subject: own, Except: a.Except, Effect: a.Effect})
+		rest = append(rest, Restraint{Subject: own, Except: a.Except, Condition: a.Condition, Effect: a.Effect})
 	}
 	return rest, true
 }

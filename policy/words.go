@@ -53,16 +53,16 @@ func (c Changes) Words(w Wording) []Sentence {
 		say(ChangeVanish, "gone: %s", w.tools(c.Vanishes))
 	}
 	for _, a := range c.Gains {
-		say(ChangeGain, "%s may call %s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords())
+		say(ChangeGain, "%s may call %s%s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords(), whereWords(a.Condition))
 	}
 	for _, a := range c.Loses {
-		say(ChangeLose, "%s may no longer call %s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords())
+		say(ChangeLose, "%s may no longer call %s%s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords(), whereWords(a.Condition))
 	}
 	for _, r := range c.Begins {
-		say(ChangeBegin, "%s: %s, calling %s", r.who(), r.Effect.Words(w), w.tools(r.Tools))
+		say(ChangeBegin, "%s: %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition))
 	}
 	for _, r := range c.Stops {
-		say(ChangeStop, "%s: no longer %s, calling %s", r.who(), r.Effect.Words(w), w.tools(r.Tools))
+		say(ChangeStop, "%s: no longer %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition))
 	}
 	for _, r := range c.Risks {
 		say(ChangeRisk, "%s is %s, was %s", w.tools([]ToolName{r.ToolName}), riskWords(r.To), riskWords(r.From))
@@ -116,6 +116,14 @@ func (a Access) windowWords() string {
 	return words
 }
 
+// whereWords says under which condition, "" for none.
+func whereWords(condition string) string {
+	if condition == "" {
+		return ""
+	}
+	return ", where " + visible(condition)
+}
+
 // Words says what the effect does, to follow whom it is about: "denied", "at most 10 calls a minute each".
 func (e Effect) Words(w Wording) string {
 	switch {
@@ -125,6 +133,12 @@ func (e Effect) Words(w Wording) string {
 		return "only with a second factor"
 	case e.RateLimit != nil:
 		return "at most " + e.RateLimit.Words() + " each"
+	case e.TokenBudget != nil:
+		return "at most " + e.TokenBudget.Words() + " each"
+	case e.MaxResponseBytes > 0:
+		return "only results of at most " + counted(e.MaxResponseBytes, "byte")
+	case e.Require != "":
+		return "only where " + visible(e.Require)
 	case e.Approval != nil:
 		return "only with the approval of " + e.Approval.words(w)
 	}
@@ -151,22 +165,30 @@ func (a Approval) words(w Wording) string {
 }
 
 // Words says the limit for people to read: "10 calls a minute".
-func (l RateLimit) Words() string {
-	calls := "1 call"
-	if l.Calls != 1 {
-		calls = strconv.Itoa(l.Calls) + " calls"
+func (l RateLimit) Words() string { return counted(int64(l.Calls), "call") + within(l.Seconds) }
+
+// Words says the budget for people to read: "50000 tokens an hour".
+func (b TokenBudget) Words() string { return counted(int64(b.Tokens), "token") + within(b.Seconds) }
+
+func counted(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
 	}
-	switch l.Seconds {
+	return strconv.FormatInt(n, 10) + " " + noun + "s"
+}
+
+func within(seconds int) string {
+	switch seconds {
 	case 1:
-		return calls + " a second"
+		return " a second"
 	case 60:
-		return calls + " a minute"
+		return " a minute"
 	case 3600:
-		return calls + " an hour"
+		return " an hour"
 	case 24 * 3600:
-		return calls + " a day"
+		return " a day"
 	}
-	return fmt.Sprintf("%s in %d seconds", calls, l.Seconds)
+	return fmt.Sprintf(" in %d seconds", seconds)
 }
 
 func riskWords(r Risk) string { return strings.ReplaceAll(string(r), "_", "-") }
