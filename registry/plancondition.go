@@ -24,13 +24,13 @@ func (p *planner) compare(all expressions, rule string, path func(string) string
 }
 
 // checkSuits compares expressions with the tools of the document that is foreseen. What suits some of them is noted as a
-// consequence of the step.
+// consequence of the step, and so is what suits none where rules go back to what they were: nobody has just misspelt them.
 func (p *planner) checkSuits(after *policy.Document) error {
 	for _, c := range p.compared {
 		reached := reachedFrom(after, c.rule)
 		for _, field := range slices.Sorted(maps.Keys(c.expressions)) {
 			s := suitOf(c.expressions[field], after, reached)
-			if s.none() {
+			if s.none() && !p.rulesOnly {
 				p.invalid.Field(c.path(setField(field)), s.refusal())
 				continue
 			}

@@ -152,6 +152,50 @@ func TestAutomationKeepsRules(t *testing.T) {
 	admin.call(put, at, `{"name":"Payment"}`).wantProblem(t, http.StatusBadRequest, "invalid_team")
 }
 
+func TestAutomationChangesRulesInPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	admin, viewer := w.automation("", identity.Admin), w.automation("", identity.Viewer)
+	everyone, all := policy.Subject{Everyone: true}, policy.Resource{Servers: []string{"*"}}
+	body := map[string]any{"key": "small", "name": "Small", "subject": everyone, "resource": all, "condition": "args.amount <= 100"}
+	made := admin.call(post, "/v1/grants", body).want(t, http.StatusCreated, `"condition":"args.amount \u003c= 100"`)
+	at, version := made.header.Get("Location"), made.header.Get("ETag")
+	body["condition"] = "args.amount <= 10"
+	admin.call(put, at, body).wantProblem(t, http.StatusPreconditionRequired, "if_match_required")
+	admin.call(put, at, body, "If-Match", `"v7"`).wantProblem(t, http.StatusPreconditionFailed, "grant_changed")
+	viewer.call(put, at, body, "If-Match", version).wantProblem(t, http.StatusForbidden, "not_allowed")
+	changed := admin.call(put, at, body, "If-Match", version).want(t, http.StatusOK, `\u003c= 10"`, `"version":2`)
+	if changed.header.Get("ETag") != `"v2"` {
+		t.Errorf("the ETag is %s", changed.header.Get("ETag"))
+	}
+	viewer.get(at).want(t, http.StatusOK, `\u003c= 10"`)
+	for _, bad := range []string{"args.amount <", "1 + 1", strings.Repeat("true && ", 600) + "true"} {
+		body["condition"] = bad
+		refused := admin.call(put, at, body, "If-Match", `"v2"`).wantProblem(t, http.StatusBadRequest, "invalid_grant")
+		if refused.Fields["condition"] == "" {
+			t.Errorf("%.20s: fields %v", bad, refused.Fields)
+		}
+	}
+	viewer.call(post, "/v1/grants/preview", map[string]any{"resource": all, "condition": "args.amount < 3"}).want(t, http.StatusOK, `"items":[]`)
+	viewer.call(post, "/v1/grants/preview", map[string]any{"resource": all, "condition": "3"}).wantProblem(t, http.StatusBadRequest, "invalid_condition")
+
+	rail := map[string]any{"name": "Large", "subject": everyone, "resource": all, "condition": "args.amount > 50", "effect": policy.Effect{Deny: true}}
+	made = admin.call(post, "/v1/guardrails", rail).want(t, http.StatusCreated, `\u003e 50"`)
+	at, version = made.header.Get("Location"), made.header.Get("ETag")
+	rail["name"] = "Large ones"
+	admin.call(put, at, rail, "If-Match", version).want(t, http.StatusOK, `"version":2`)
+	rail["condition"] = "args.amount > 10"
+	admin.call(put, at, rail, "If-Match", `"v2"`).wantProblem(t, http.StatusForbidden, "interactive_only")
+	admin.call(put, at, rail, "If-Match", `"v1"`).wantProblem(t, http.StatusPreconditionFailed, "guardrail_changed")
+	for name, effect := range map[string]policy.Effect{
+		"require": {Require: "args.currency == 'EUR'"}, "token_budget": {TokenBudget: &policy.TokenBudget{Tokens: 50_000, Seconds: 3600}},
+		"max_response_bytes": {MaxResponseBytes: 200_000},
+	} {
+		made = admin.call(post, "/v1/guardrails", map[string]any{"name": name, "subject": everyone, "resource": all, "effect": effect}).want(t, http.StatusCreated, `"`+name+`"`)
+		viewer.get(made.header.Get("Location")).want(t, http.StatusOK, `"`+name+`"`)
+	}
+}
+
 // TestMachinesDoNotDoWhatNeedsAPerson holds every way to loosen something against the strongest client there is.
 func TestMachinesDoNotDoWhatNeedsAPerson(t *testing.T) {
 	t.Parallel()
