@@ -67,10 +67,14 @@ func inWords(ix *policy.Index, v policy.Verdict) ourVerdict {
 }
 
 // sameAsJavaScript puts requests to both, and what each lists for their callers.
-func sameAsJavaScript(t testing.TB, ask func(testing.TB, any, any), ix *policy.Index, requests []policy.Request) {
+func sameAsJavaScript(t rapid.TB, ask func(nodetest.T, any, any), ix *policy.Index, requests []policy.Request) {
 	t.Helper()
 	document := ix.Document()
-	question := documentAsked{Document: string(must(document.Marshal())(t))}
+	text, err := document.Marshal()
+	if err != nil {
+		t.Fatalf("encoding: %v", err)
+	}
+	question := documentAsked{Document: string(text)}
 	for _, r := range requests {
 		list := askedOf(r)
 		list.List = true
@@ -84,7 +88,7 @@ func sameAsJavaScript(t testing.TB, ask func(testing.TB, any, any), ix *policy.I
 	for i, r := range requests {
 		got := into[ourVerdict](t, answers[2*i])
 		if diff := gocmp.Diff(inWords(ix, ix.Decide(r)), got, equateEmpty); diff != "" {
-			t.Errorf("%s: (-Go +JavaScript)\n%s\n%s", describe(r), diff, question.Document)
+			t.Errorf("%s with %s: (-Go +JavaScript)\n%s\n%s", describe(r), r.Arguments, diff, question.Document)
 		}
 		var listed []string
 		for tool := range ix.Visible(r.Server, r.Kind, r.Principal, r.Now) {
@@ -96,7 +100,7 @@ func sameAsJavaScript(t testing.TB, ask func(testing.TB, any, any), ix *policy.I
 	}
 }
 
-func into[T any](t testing.TB, text []byte) T {
+func into[T any](t rapid.TB, text []byte) T {
 	t.Helper()
 	var v T
 	if err := json.Unmarshal(text, &v); err != nil {
@@ -163,7 +167,7 @@ func TestJavaScriptDecidesRandomWorlds(t *testing.T) {
 		for range 30 {
 			requests = append(requests, drawRequest.Draw(r, "request"))
 		}
-		sameAsJavaScript(t, ask, ix, requests)
+		sameAsJavaScript(r, ask, ix, requests)
 	})
 }
 

@@ -19,7 +19,7 @@ const answers = {
       const { outcome, reason, approval, limits, budgets, maxResponseBytes } = policy.decide({
         ...request,
         now,
-        arguments: argumentsOf(request.arguments ?? ""),
+        arguments: readable(request.arguments ?? ""),
       });
       const ids = (rules) => rules?.map((rule) => rule.id);
       return { outcome, reason, approval, limits: ids(limits), budgets: ids(budgets), max_response_bytes: maxResponseBytes };
@@ -40,12 +40,12 @@ const answers = {
   },
 };
 
-/** A gateway refuses a call whose arguments it cannot read. Here they are what no expression can ask about. */
-function argumentsOf(text) {
+/** A gateway denies what it cannot read. These tests ask what rules make of it all the same. */
+function readable(text) {
   try {
     return readArguments(text);
   } catch {
-    return read("1e400", { depth: 1 });
+    return null;
   }
 }
 

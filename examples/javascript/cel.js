@@ -4,15 +4,18 @@
 
 import { createContext, Script } from "node:vm";
 
-import { celEnv, celMap, celUint, isCelError, parse, plan } from "@bufbuild/cel";
+import { celEnv, celError, celMap, celUint, isCelError, parse, plan } from "@bufbuild/cel";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 
 import { Numeral } from "./json.js";
 
 const environment = celEnv();
 
-/** How long one evaluation may take. The control plane refuses what could multiply; this is for long arguments. */
-const milliseconds = 50;
+/**
+ * How long one evaluation may take: what takes longer is an error. The control plane refuses expressions that multiply, so
+ * this is for what long arguments make of the others. A gateway with much to do evaluates in a worker.
+ */
+const milliseconds = 1000;
 
 /** Compiles an expression; the result says whether it is true of a call's variables, and throws what went wrong. */
 export function compile(expression) {
@@ -45,7 +48,7 @@ export function variables({ args, principal, tool, server, now }) {
     auth_time: principal.auth_time && timestampFromDate(new Date(principal.auth_time)),
   }).filter(([, value]) => value !== undefined && value !== "");
   return {
-    ...readable(args),
+    args: readable(args),
     principal: map(known),
     tool: map(Object.entries({ name: tool.name, kind: tool.kind, risk: tool.risk })),
     server: map(Object.entries({ name: server.name, labels: server.labels ?? [], team: server.team })),
@@ -53,13 +56,14 @@ export function variables({ args, principal, tool, server, now }) {
   };
 }
 
-/** Arguments with a number that cannot be kept are not there, so that an expression which asks about them errs. */
+/** Arguments that cannot be read, or hold a number that cannot be kept, are an error to every expression that asks. */
 function readable(args) {
   try {
-    return { args: value(args) };
+    if (args) return value(args);
   } catch {
-    return {};
+    // said below
   }
+  return celError("the arguments cannot be read exactly");
 }
 
 /** JSON as CEL has it: whole numbers of 64 bits are int (or uint, above), all others that a double keeps are double. */

@@ -30,7 +30,7 @@ export class Policy {
 
   /**
    * Says what becomes of a call: {outcome, reason, …}. A request is {server, kind, name, principal, arguments, now}, where
-   * arguments are what readArguments returned, and now is a Date.
+   * arguments are what readArguments returned, or null if they cannot be read in one way, and now is a Date.
    */
   decide(request) {
     const known = this.#servers.get(request.server);
@@ -72,7 +72,7 @@ export class Policy {
     if (!grant) return deny(grants.length ? "condition_not_met" : "no_grant");
 
     const [factor] = demanding("mfa");
-    if (factor && args && !secondFactor(principal.amr)) return deny("mfa_required", factor);
+    if (factor && args !== undefined && !secondFactor(principal.amr)) return deny("mfa_required", factor);
     const unmet = demanding("require").find((rule) => !call.certain(rule.effect.require));
     if (unmet) return deny("requirement_not_met", unmet);
 
@@ -100,9 +100,9 @@ export class Policy {
     const evaluate = (expression, { onError, inList }) => {
       if (!expression) return true;
       const isTrue = this.#expressions.get(expression);
-      if (!args && isTrue.usesArguments) return inList;
+      if (args === undefined && isTrue.usesArguments) return inList;
       try {
-        return isTrue((made ??= variables({ args: args ?? new Map(), principal, tool, server, now })));
+        return isTrue((made ??= variables({ args, principal, tool, server, now })));
       } catch {
         return onError;
       }

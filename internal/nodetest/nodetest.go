@@ -33,9 +33,15 @@ func Command(t testing.TB, script string, args ...string) *exec.Cmd {
 	return exec.CommandContext(t.Context(), node, append([]string{filepath.Join(root, script)}, args...)...)
 }
 
+// T is what fails when a question gets no answer: a test, or one case of a property.
+type T interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // Talk starts a script that answers each line of JSON with one. What it returns asks one question and reads the answer;
 // it may be called from several goroutines.
-func Talk(t testing.TB, script string, args ...string) (ask func(t testing.TB, question, answer any)) {
+func Talk(t testing.TB, script string, args ...string) (ask func(t T, question, answer any)) {
 	t.Helper()
 	command := Command(t, script, args...)
 	var stderr bytes.Buffer
@@ -57,7 +63,7 @@ func Talk(t testing.TB, script string, args ...string) (ask func(t testing.TB, q
 	})
 	var turn sync.Mutex
 	questions, answers := json.NewEncoder(in), bufio.NewReader(out)
-	return func(t testing.TB, question, answer any) {
+	return func(t T, question, answer any) {
 		t.Helper()
 		turn.Lock()
 		defer turn.Unlock()
