@@ -25,12 +25,13 @@ var (
 	drawOperator = rapid.SampledFrom([]string{"==", "!=", "<", "<=", ">", ">="})
 	drawSum      = rapid.SampledFrom([]string{"+", "-", "*", "/", "%"})
 	drawOf       = rapid.SampledFrom([]string{
-		"size(%s)", "int(%s)", "double(%s)", "string(%s)", "%s.size()", "%s.getHours()", `%s.getDayOfWeek("Europe/Berlin")`, "-%s", "type(%s)",
+		"size(%s)", "int(%s)", "double(%s)", "uint(%s)", "%s.size()", "%s.getHours()", `%s.getDayOfWeek("Europe/Berlin")`, "-%s", "type(%s)",
 	})
 	drawTest = rapid.SampledFrom([]string{
 		`%s.startsWith("d")`, `%s.endsWith("é😀")`, `%s.contains("a")`, `%s.matches("^[a-z]+$")`, `"x" in %s`, `1 in %s`, "!%s", "%s",
 	})
 	drawMacro = rapid.SampledFrom([]string{"%s.exists(x, %s)", "%s.all(x, %s)", "%s.exists_one(x, %s)", "size(%s.filter(x, %s)) == 1"})
+	drawList  = rapid.SampledFrom([]string{"args.l", "args.m", "args.l[0]", "args.none", "args.i", "args.n", "principal.groups", "server.labels", "[1, 2]"})
 	drawHas   = rapid.SampledFrom([]string{"args.i", "args.n", "args.none", "args.m.x", "args.m.none", "args.none.x", "principal.model", "principal.groups"})
 	drawArgs  = rapid.SampledFrom([]string{
 		``, `{}`, `{"i":7,"f":0.5,"s":"dev","b":true,"n":null,"l":[1,{"y":"a"}],"m":{"x":1.0},"odd key":"é😀"}`,
@@ -40,7 +41,7 @@ var (
 )
 
 func init() {
-	for _, shared := range []fmt.Stringer{drawLiteral, drawFact, drawOperator, drawSum, drawOf, drawTest, drawMacro, drawHas, drawArgs} {
+	for _, shared := range []fmt.Stringer{drawLiteral, drawFact, drawOperator, drawSum, drawOf, drawTest, drawMacro, drawList, drawHas, drawArgs} {
 		_ = shared.String()
 	}
 }
@@ -71,7 +72,7 @@ func drawTruth(t *rapid.T, depth int) string {
 	case choice < 7:
 		return "has(" + drawHas.Draw(t, "has") + ")"
 	case choice < 9:
-		return fmt.Sprintf(drawMacro.Draw(t, "macro"), drawValue(t, depth-1), drawTruth(t, depth-1))
+		return fmt.Sprintf(drawMacro.Draw(t, "macro"), drawList.Draw(t, "list"), drawTruth(t, depth-1))
 	case choice < 10:
 		return fmt.Sprintf("!(%s)", drawTruth(t, depth-1))
 	}

@@ -4,12 +4,33 @@
 
 import { createContext, Script } from "node:vm";
 
-import { celEnv, celError, celMap, celUint, isCelError, parse, plan } from "@bufbuild/cel";
+import { celEnv, celError, celFunc, celMap, CelScalar, celUint, isCelError, parse, plan } from "@bufbuild/cel";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 
 import { Numeral } from "./json.js";
 
-const environment = celEnv();
+const { STRING, INT, UINT, DOUBLE } = CelScalar;
+
+/** The library reads numbers in text as JavaScript does, to which "" is 0 and "x" is NaN. In CEL both are errors. */
+const strictly = (pattern, read) => (text) => {
+  if (!pattern.test(text)) throw new Error("this text is no number");
+  return read(text);
+};
+
+/** A number of 64 bits; fits cuts one to that. */
+const whole = (fits) => (text) => {
+  const number = BigInt(text.replace("+", ""));
+  if (number !== fits(64, number)) throw new Error("this number does not fit 64 bits");
+  return number;
+};
+
+const environment = celEnv({
+  funcs: [
+    celFunc("int", [STRING], INT, strictly(/^[+-]?\d+$/, whole(BigInt.asIntN))),
+    celFunc("uint", [STRING], UINT, strictly(/^\d+$/, (text) => celUint(whole(BigInt.asUintN)(text)))),
+    celFunc("double", [STRING], DOUBLE, strictly(/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/, Number)),
+  ],
+});
 
 /**
  * How long one evaluation may take: what takes longer is an error. The control plane refuses expressions that multiply, so
