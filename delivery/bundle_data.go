@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"countersign/policy"
@@ -152,12 +153,16 @@ func effectOf(e policy.Effect) string {
 func (b *bundler) server(s *policy.Server) serverData {
 	data := serverData{Offers: map[policy.Kind]map[string]offerData{}, State: s.State, Team: s.Team}
 	commons := commonGrants(s.Tools)
+	reaches := map[policy.Kind][]int{}
+	for kind, grants := range commons {
+		data.Offers[kind], reaches[kind] = map[string]offerData{}, b.reach(grants)
+	}
 	for i := range s.Tools {
 		t := &s.Tools[i]
-		if data.Offers[t.Kind] == nil {
-			data.Offers[t.Kind] = map[string]offerData{}
+		data.Offers[t.Kind][t.Name] = offerData{
+			Guardrails: b.byEffect(t.Guardrails), Held: t.Held,
+			Reaches: slices.Concat(reaches[t.Kind], b.reach(without(t.Grants, commons[t.Kind]))),
 		}
-		data.Offers[t.Kind][t.Name] = b.offer(t, commons[t.Kind])
 		if expression, ok := policy.TemplateExpression(t.Name); ok && t.Kind == policy.KindResource {
 			data.Templates = append(data.Templates, templateData{expression, t.Name})
 		}
@@ -165,22 +170,14 @@ func (b *bundler) server(s *policy.Server) serverData {
 	return data
 }
 
-func (b *bundler) offer(t *policy.Tool, common []int) offerData {
-	data := offerData{Held: t.Held}
-	for _, i := range t.Guardrails {
-		g := &b.Guardrails[i]
-		if data.Guardrails == nil {
-			data.Guardrails = map[string][]string{}
-		}
-		effect := effectOf(g.Effect)
-		data.Guardrails[effect] = append(data.Guardrails[effect], g.ID)
+// byEffect sorts guardrails by what they do.
+func (b *bundler) byEffect(guardrails []int) map[string][]string {
+	ids := map[string][]string{}
+	for _, i := range guardrails {
+		effect := effectOf(b.Guardrails[i].Effect)
+		ids[effect] = append(ids[effect], b.Guardrails[i].ID)
 	}
-	for _, grants := range [][]int{common, without(t.Grants, common)} {
-		if reach, ok := b.reach(grants); ok {
-			data.Reaches = append(data.Reaches, reach)
-		}
-	}
-	return data
+	return ids
 }
 
 // The times that the module can compare, in nanoseconds since 1970. It refuses a call at any other.

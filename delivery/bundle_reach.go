@@ -27,8 +27,8 @@ const (
 // grantKey is a name by which a grant is found.
 type grantKey struct{ kind, name string }
 
-// reach gives the place of the reach of some grants; ok is false if nobody has any of them.
-func (b *bundler) reach(grants []int) (place int, ok bool) {
+// reach gives the place of the reach of some grants, none if nobody has any of them.
+func (b *bundler) reach(grants []int) []int {
 	var r reachData
 	for _, i := range grants {
 		g := &b.Grants[i]
@@ -37,8 +37,7 @@ func (b *bundler) reach(grants []int) (place int, ok bool) {
 		switch {
 		case g.Condition != "": // left out
 		case g.Subject.Everyone && !windowed:
-			r = reachData{Everyone: true}
-			return b.placeOfReach(r), true
+			return []int{place(b.reaches, &b.data.Reaches, reachData{Everyone: true})}
 		case len(keys) == 0:
 			r.Open = append(r.Open, b.grant(g))
 		case alone && !windowed:
@@ -48,9 +47,9 @@ func (b *bundler) reach(grants []int) (place int, ok bool) {
 		}
 	}
 	if len(r.Open)+len(r.Plain)+len(r.Keyed) == 0 {
-		return 0, false
+		return nil
 	}
-	return b.placeOfReach(r), true
+	return []int{place(b.reaches, &b.data.Reaches, r)}
 }
 
 func (r *reachData) addPlain(keys []grantKey) {
@@ -119,8 +118,6 @@ func (b *bundler) grant(g *policy.Grant) string {
 	}
 	return g.ID
 }
-
-func (b *bundler) placeOfReach(r reachData) int { return place(b.reaches, &b.data.Reaches, r) }
 
 // place gives where v is in all, and puts it there unless an equal one is. Places are by JSON.
 func place[T any](places map[string]int, all *[]T, v T) int {
