@@ -1,9 +1,6 @@
 package delivery
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -73,19 +70,6 @@ func benchRequest(random *rand.Rand) policy.Request {
 	}
 }
 
-func benchBundle(b *testing.B, ix *policy.Index) []byte {
-	b.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		b.Fatal(err)
-	}
-	bundle, err := newBundle(snapshotFor(ix), "k", key)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return bundle
-}
-
 func BenchmarkDecision(b *testing.B) {
 	ix, allowed := benchIndex(b)
 	b.ReportAllocs()
@@ -98,7 +82,7 @@ func BenchmarkDecision(b *testing.B) {
 // OPA's own benchmark.
 func BenchmarkDecisionInOPA(b *testing.B) {
 	ix, allowed := benchIndex(b)
-	bundle := benchBundle(b, ix)
+	bundle := bundleOf(b, ix)
 	const calls = 4
 	var sum float64
 	for _, r := range allowed[:calls] {
@@ -110,6 +94,6 @@ func BenchmarkDecisionInOPA(b *testing.B) {
 func BenchmarkBundle(b *testing.B) {
 	ix, _ := benchIndex(b)
 	for b.Loop() {
-		b.SetBytes(int64(len(benchBundle(b, ix))))
+		b.SetBytes(int64(len(bundleOf(b, ix))))
 	}
 }

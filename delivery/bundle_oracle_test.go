@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	mathrand "math/rand/v2"
+	"slices"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -17,8 +18,8 @@ import (
 	"countersign/policy"
 )
 
-// judged is a decision, as both evaluators say it.
-type judged struct {
+// decided is a decision, as both evaluators say it.
+type decided struct {
 	Outcome     string      `json:"outcome"`
 	Reason      string      `json:"reason"`
 	Guardrail   string      `json:"guardrail"` // that denies
@@ -54,42 +55,53 @@ type tokenLimit struct {
 }
 
 // decideAsWe is what our own evaluator decides.
-func decideAsWe(ix *policy.Index, r policy.Request) judged {
+func decideAsWe(ix *policy.Index, r policy.Request) decided {
 	v, rules := ix.Decide(r), ix.Document().Guardrails
-	j := judged{Outcome: v.Outcome.String(), Reason: string(v.Reason), Obligations: obligations{MaxResponseBytes: v.MaxResponseBytes}}
+	d := decided{Outcome: v.Outcome.String(), Reason: string(v.Reason), Obligations: obligations{MaxResponseBytes: v.MaxResponseBytes}}
 	if v.Outcome == policy.Deny {
 		if v.Guardrail >= 0 {
-			j.Guardrail = rules[v.Guardrail].ID
+			d.Guardrail = rules[v.Guardrail].ID
 		}
-		return j
+		return d
 	}
 	if a := v.Approval; a != nil {
-		j.Obligations.Approval = &approval{
+		d.Obligations.Approval = &approval{
 			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, PendingSeconds: cmp.Or(a.PendingSeconds, policy.DefaultPendingSeconds),
 			Teams: a.Teams, OwningTeam: a.OwningTeam,
 		}
 		for _, g := range v.Guardrails {
-			j.Obligations.Approval.Guardrails = append(j.Obligations.Approval.Guardrails, rules[g].ID)
+			d.Obligations.Approval.Guardrails = append(d.Obligations.Approval.Guardrails, rules[g].ID)
 		}
 	}
 	for _, g := range v.Limits {
 		l := rules[g].Effect.RateLimit
-		j.Obligations.RateLimits = append(j.Obligations.RateLimits, rateLimit{rules[g].ID, l.Calls, l.Seconds})
+		d.Obligations.RateLimits = append(d.Obligations.RateLimits, rateLimit{rules[g].ID, l.Calls, l.Seconds})
 	}
 	for _, g := range v.Budgets {
 		b := rules[g].Effect.TokenBudget
-		j.Obligations.TokenBudgets = append(j.Obligations.TokenBudgets, tokenLimit{rules[g].ID, b.Tokens, b.Seconds})
+		d.Obligations.TokenBudgets = append(d.Obligations.TokenBudgets, tokenLimit{rules[g].ID, b.Tokens, b.Seconds})
 	}
-	return j
+	return d
 }
 
 // decideAsOPA is what a stock OPA decides by the bundle of the same document.
-func decideAsOPA(t *testing.T, ix *policy.Index, requests []policy.Request) []judged {
+func decideAsOPA(t *testing.T, ix *policy.Index, requests []policy.Request) []decided {
 	t.Helper()
 	inputs := make([]any, 0, len(requests))
 	for _, r := range requests {
 		inputs = append(inputs, asOPA(r))
 	}
+	var decisions []decided
+	opatest.Eval(t, bundleOf(t, ix), `[decision | some call in input; decision := data.countersign.decision with input as call]`, inputs, &decisions)
+	if len(decisions) != len(requests) {
+		t.Fatalf("%d decisions on %d calls", len(decisions), len(requests))
+	}
+	return decisions
+}
+
+// bundleOf is signed by a key that nobody needs.
+func bundleOf(t testing.TB, ix *policy.Index) []byte {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -98,12 +110,7 @@ func decideAsOPA(t *testing.T, ix *policy.Index, requests []policy.Request) []ju
 	if err != nil {
 		t.Fatal(err)
 	}
-	var decisions []judged
-	opatest.Eval(t, bundle, `[decision | some call in input; decision := data.countersign.decision with input as call]`, inputs, &decisions)
-	if len(decisions) != len(requests) {
-		t.Fatalf("%d decisions on %d calls", len(decisions), len(requests))
-	}
-	return decisions
+	return bundle
 }
 
 func snapshotFor(ix *policy.Index) *Snapshot {
@@ -128,28 +135,86 @@ func indexed(t testing.TB, src policy.Source) *policy.Index {
 	return ix
 }
 
+// calls of each registry, drawn anew.
 const callsOfARegistry = 8192
 
+func drawn(t *testing.T, d *dice) (*policy.Index, []policy.Request) {
+	t.Helper()
+	ix := indexed(t, d.source())
+	requests := make([]policy.Request, callsOfARegistry)
+	for i := range requests {
+		requests[i] = d.request()
+	}
+	return ix, requests
+}
+
+// TestOPAAgrees asks our evaluator and a stock OPA about the same calls, by policies without conditions.
 func TestOPAAgrees(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(6) {
+	for seed := range uint64(5) {
 		t.Run(fmt.Sprint("registry ", seed), func(t *testing.T) {
 			t.Parallel()
-			d := &dice{Rand: mathrand.New(mathrand.NewPCG(seed, 1))}
-			ix := indexed(t, d.source())
-			requests := make([]policy.Request, callsOfARegistry)
-			for i := range requests {
-				requests[i] = d.request()
-			}
-			count := map[string]int{}
+			ix, requests := drawn(t, &dice{Rand: mathrand.New(mathrand.NewPCG(seed, 1))})
+			seen := map[string]int{}
 			for i, theirs := range decideAsOPA(t, ix, requests) {
 				ours := decideAsWe(ix, requests[i])
-				count[ours.Reason]++
+				seen[ours.Outcome]++
+				seen[ours.Reason]++
 				if diff := gocmp.Diff(ours, theirs, cmpopts.EquateEmpty()); diff != "" {
 					t.Fatalf("%s: (-ours +OPA)\n%s", describe(requests[i]), diff)
 				}
 			}
-			t.Log(count)
+			if seen["allow"] < 100 || seen["hold"] < 20 || seen["deny"] < 100 {
+				t.Errorf("the calls say little: %v", seen)
+			}
 		})
 	}
+}
+
+// TestOPAIsNeverLooser does so by policies with conditions.
+func TestOPAIsNeverLooser(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("registry ", seed), func(t *testing.T) {
+			t.Parallel()
+			ix, requests := drawn(t, &dice{Rand: mathrand.New(mathrand.NewPCG(seed, 2)), conditions: true})
+			seen := map[string]int{}
+			for i, theirs := range decideAsOPA(t, ix, requests) {
+				ours := decideAsWe(ix, requests[i])
+				seen[ours.Outcome+" here, "+theirs.Outcome+" in OPA"]++
+				if !asStrict(theirs, ours) {
+					t.Fatalf("%s: looser than ours (-ours +OPA)\n%s", describe(requests[i]), gocmp.Diff(ours, theirs))
+				}
+			}
+			if seen["allow here, allow in OPA"] == 0 || seen["allow here, deny in OPA"] == 0 {
+				t.Errorf("the calls say little: %v", seen)
+			}
+			t.Log(seen)
+		})
+	}
+}
+
+// asStrict reports whether whatever a lets through, b lets through as well, on no harder terms.
+func asStrict(a, b decided) bool {
+	order := []string{"deny", "hold", "allow"}
+	switch of := a.Obligations; {
+	case a.Outcome == "deny":
+		return true
+	case slices.Index(order, a.Outcome) > slices.Index(order, b.Outcome):
+		return false
+	case !holdsAll(of.RateLimits, b.Obligations.RateLimits), !holdsAll(of.TokenBudgets, b.Obligations.TokenBudgets):
+		return false
+	case b.Obligations.MaxResponseBytes > 0 && (of.MaxResponseBytes == 0 || of.MaxResponseBytes > b.Obligations.MaxResponseBytes):
+		return false
+	case b.Obligations.Approval == nil:
+		return true
+	default:
+		x, y := of.Approval, b.Obligations.Approval
+		return x.Quorum >= y.Quorum && x.DenyQuorum <= y.DenyQuorum && x.PendingSeconds <= y.PendingSeconds &&
+			holdsAll(y.Teams, x.Teams) && holdsAll(x.Guardrails, y.Guardrails)
+	}
+}
+
+func holdsAll[T comparable](all, some []T) bool {
+	return !slices.ContainsFunc(some, func(x T) bool { return !slices.Contains(all, x) })
 }

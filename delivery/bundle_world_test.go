@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -55,7 +56,7 @@ var drawnNoon = time.Date(2026, 11, 2, 12, 0, 0, 123_456_789, time.UTC)
 func (d *dice) subject() policy.Subject {
 	s := policy.Subject{Users: some(d, 2, drawnUsers), Groups: some(d, 2, drawnGroups), Agents: some(d, 1, drawnAgents), Models: some(d, 2, drawnModels)}
 	for _, kind := range []*[]string{&s.Users, &s.Groups, &s.Agents, &s.Models} { // most rules name one or two kinds
-		if d.IntN(2) == 0 {
+		if d.IntN(3) > 0 {
 			*kind = nil
 		}
 	}
@@ -75,9 +76,9 @@ func (d *dice) except() policy.Subject {
 
 func (d *dice) resource() policy.Resource {
 	r := policy.Resource{
-		Servers: some(d, 2, []string{"a/x", "a/*", "*", "*", "日*"}), Labels: some(d, 1, []string{"pii", "p*"}), Names: some(d, 2, drawnNames),
-		Kinds: some(d, 3, []policy.Kind{policy.KindTool, policy.KindPrompt, policy.KindResource}),
-		Risks: some(d, 2, []policy.Risk{policy.ReadOnly, policy.Write, policy.Destructive}),
+		Servers: some(d, 2, []string{"a/x", "a/*", "*", "*", "日*"}), Labels: one(d, [][]string{nil, nil, {"pii"}, {"p*"}}), Names: some(d, 1, drawnNames),
+		Kinds: one(d, [][]policy.Kind{nil, {policy.KindTool, policy.KindPrompt, policy.KindResource}, {policy.KindResource, policy.KindTool}, {policy.KindPrompt}}),
+		Risks: some(d, 1, []policy.Risk{policy.ReadOnly, policy.Write, policy.Destructive}),
 	}
 	if r.Validate() != nil {
 		r.Servers = []string{"*"}
@@ -103,13 +104,19 @@ func (d *dice) window() (from, until *time.Time) {
 }
 
 func (d *dice) effect() policy.Effect {
-	switch n := d.IntN(12); {
+	switch n := d.IntN(16); {
 	case n == 0:
 		return policy.Effect{Deny: true}
 	case n < 3:
 		return policy.Effect{MFA: true}
 	case n < 6:
 		return policy.Effect{RateLimit: &policy.RateLimit{Calls: 1 + d.IntN(3), Seconds: 60}}
+	case n < 8:
+		return policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: 1 + d.IntN(3), Seconds: 60}}
+	case n < 10:
+		return policy.Effect{MaxResponseBytes: one(d, []int64{1000, 2000, 1 << 20})}
+	case n == 10 && d.conditions:
+		return policy.Effect{Require: one(d, drawnConditions)}
 	}
 	a := &policy.Approval{
 		Quorum: 1 + d.IntN(3), DenyQuorum: d.IntN(4), OwningTeam: d.IntN(2) == 0, Teams: some(d, 2, drawnTeams),
@@ -121,22 +128,40 @@ func (d *dice) effect() policy.Effect {
 	return policy.Effect{Approval: a}
 }
 
+// drawnConditions are true of some calls, false of others and errors for the rest.
+var drawnConditions = []string{
+	`args.n <= 1`, `!has(args.n) || args.n > 0`, `principal.subject == "ann"`, `"dev" in principal.groups`, `tool.risk != "destructive"`,
+	`server.team == "t1"`, `true`, `false`,
+}
+
+// condition is mostly none.
+func (d *dice) condition() string {
+	if d.conditions && d.IntN(2) == 0 {
+		return one(d, drawnConditions)
+	}
+	return ""
+}
+
 func (d *dice) source() policy.Source {
 	src := policy.Source{Issuer: "https://countersign.example", Audience: "aud_1", Epoch: 1, Generation: 9, MaxStaleSeconds: 60}
 	for i, name := range drawnServers {
 		src.Servers = append(src.Servers, d.server(fmt.Sprintf("srv_%d", i), name))
 	}
-	for i := range d.IntN(40) {
+	for i := range 90 {
 		from, until := d.window()
 		src.Grants = append(src.Grants, policy.SourceGrant{
-			Grant:    policy.Grant{ID: fmt.Sprintf("g%d", i), Name: "g", Subject: d.subject(), NotBefore: from, NotAfter: until},
+			Grant: policy.Grant{
+				ID: fmt.Sprintf("g%d", i), Name: "g", Subject: d.subject(), NotBefore: from, NotAfter: until, Condition: d.condition(),
+			},
 			Resource: d.resource(),
 		})
 	}
-	for i := range d.IntN(12) {
+	for i := range 16 {
 		src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{
-			Guardrail: policy.Guardrail{ID: fmt.Sprintf("r%d", i), Name: "r", Subject: d.subject(), Except: d.except(), Effect: d.effect()},
-			Resource:  d.resource(),
+			Guardrail: policy.Guardrail{
+				ID: fmt.Sprintf("r%d", i), Name: "r", Subject: d.subject(), Except: d.except(), Condition: d.condition(), Effect: d.effect(),
+			},
+			Resource: d.resource(),
 		})
 	}
 	return src
@@ -144,15 +169,18 @@ func (d *dice) source() policy.Source {
 
 func (d *dice) server(id, name string) policy.Server {
 	s := policy.Server{
-		ID: id, Name: name, State: one(d, []string{policy.Active, policy.Active, policy.Active, policy.Active, policy.Suspended}),
+		ID: id, Name: name, State: policy.Active,
 		Team: one(d, append([]string{""}, drawnTeams...)), Labels: some(d, 1, []string{"pii", "pay"}),
 		Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: "https://mcp.example", Digest: canonical.Sum("endpoint", nil)},
 	}
+	if d.IntN(9) == 0 {
+		s.State = policy.Suspended
+	}
 	for i, t := range drawnOffers {
-		if d.IntN(6) == 0 {
+		if d.IntN(9) == 0 {
 			continue
 		}
-		t.ID, t.Definition, t.Held = fmt.Sprintf("%s_%d", id, i), canonical.Sum("definition", nil), d.IntN(12) == 0
+		t.ID, t.Definition, t.Held = fmt.Sprintf("%s_%d", id, i), canonical.Sum("definition", nil), d.IntN(24) == 0
 		t.Risk = one(d, []policy.Risk{policy.ReadOnly, policy.Write, policy.Destructive})
 		s.Tools = append(s.Tools, t)
 	}
@@ -183,6 +211,9 @@ func (d *dice) request() policy.Request {
 	r.Kind, r.Name = offer.Kind, offer.Name
 	if r.Kind == policy.KindResource || d.IntN(20) == 0 {
 		r.Name = one(d, drawnCalls)
+	}
+	if d.conditions {
+		r.Arguments = json.RawMessage(one(d, []string{"", `{}`, `{"n":0}`, `{"n":1.5}`, `{"n":9}`, `{"n":"1"}`}))
 	}
 	if d.IntN(40) == 0 {
 		r.Kind = one(d, []policy.Kind{policy.KindPrompt, "other", ""})

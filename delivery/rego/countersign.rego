@@ -31,6 +31,8 @@ else := denied("unknown_tool") if count(offered) == 0
 
 else := object.union(denial, {"outcome": "deny", "obligations": {}}) if denial
 
+else := {"outcome": "allow", "reason": "allowed", "obligations": {}} if not restrained
+
 else := {"outcome": "hold", "reason": "approval_required", "obligations": obligations} if obligations.approval
 
 else := {"outcome": "allow", "reason": "allowed", "obligations": obligations}
@@ -71,26 +73,36 @@ refusal(name) := {"reason": "drifted"} if policy.servers[input.server].offers[in
 
 else := {"reason": "no_grant"} if not identified
 
-else := {"reason": "denied_by_guardrail", "guardrail": id} if id := first("deny", name)
+else := {"reason": "denied_by_guardrail", "guardrail": id} if id := min(matching[name].deny)
 
 else := {"reason": "no_grant"} if not granted(name)
 
 else := {"reason": "mfa_required", "guardrail": id} if {
 	not second_factor
-	id := first("mfa", name)
+	id := min(matching[name].mfa)
 }
 
-else := {"reason": "requirement_not_met", "guardrail": id} if id := first("require", name)
+else := {"reason": "requirement_not_met", "guardrail": id} if id := min(matching[name].require)
 
-first(effect, name) := matching(effect, name)[0]
+# The guardrails that match the call, for each name that is offered by what they do.
+matching := {name: effects |
+	some name in offered
+	effects := {effect: ids |
+		some effect, all in policy.servers[input.server].offers[input.kind][name].guardrails
+		ids := {id | some id in all; restrains(id)}
+		count(ids) > 0
+	}
+}
 
-# The guardrails of one effect that match the call.
-matching(effect, name) := [id |
-	some id in policy.servers[input.server].offers[input.kind][name].guardrails[effect]
-	restrains(id)
-]
+restrained if {
+	some name in offered
+	count(matching[name]) > 0
+}
 
-demanded(effect) := {id | some name in offered; some id in matching(effect, name)}
+demanded(effect) := ids if {
+	ids := {id | some name in offered; some id in matching[name][effect]}
+	count(ids) > 0
+}
 
 restrains(id) if {
 	possible(policy.guardrails[id].subject)
@@ -100,20 +112,17 @@ restrains(id) if {
 excepted(id) if known(policy.guardrails[id].except)
 
 # What is left to do, from the guardrails of everything that is offered.
-obligations["approval"] := strictest(ids) if {
-	ids := demanded("approval")
-	count(ids) > 0
-}
+obligations["approval"] := strictest(demanded("approval"))
 
-obligations["rate_limits"] := [limit | some id in ids; limit := object.union(policy.guardrails[id].rate_limit, {"guardrail": id})] if {
-	ids := demanded("rate_limit")
-	count(ids) > 0
-}
+obligations["rate_limits"] := [limit |
+	some id in demanded("rate_limit")
+	limit := object.union(policy.guardrails[id].rate_limit, {"guardrail": id})
+] if demanded("rate_limit")
 
-obligations["token_budgets"] := [budget | some id in ids; budget := object.union(policy.guardrails[id].token_budget, {"guardrail": id})] if {
-	ids := demanded("token_budget")
-	count(ids) > 0
-}
+obligations["token_budgets"] := [budget |
+	some id in demanded("token_budget")
+	budget := object.union(policy.guardrails[id].token_budget, {"guardrail": id})
+] if demanded("token_budget")
 
 obligations["max_response_bytes"] := min({policy.guardrails[id].max_response_bytes | some id in demanded("max_response_bytes")})
 
