@@ -48,6 +48,7 @@ type Explanation struct {
 	Generation int64     // up to which generation of the registry it speaks
 	At         time.Time // of the call
 	Wording    policy.Wording
+	Counted    []string // names of the guardrails that would count the call, sorted; none if it is denied
 }
 
 // Sentence is the verdict in words.
@@ -90,7 +91,7 @@ func (d *Delivery) explainRevision(e Explanation, q Question) (Explanation, erro
 		return Explanation{}, problem.New(problem.Unavailable, "policy_compiling", "This audience has no policy yet. Ask again in a moment.")
 	}
 	e.Against, e.Epoch, e.Revision, e.Generation = AgainstRevision, now.Epoch, now.Revision, now.CompiledGeneration
-	e.Trace = now.Index.Trace(q.Request)
+	e.trace(now.Index, q)
 	return e, nil
 }
 
@@ -117,8 +118,13 @@ func explainNow(e Explanation, q Question, s standing, sight []string) (Explanat
 	if err != nil {
 		return Explanation{}, err
 	}
-	e.Trace = ix.Trace(q.Request)
+	e.trace(ix, q)
 	return e, nil
+}
+
+func (e *Explanation) trace(ix *policy.Index, q Question) {
+	e.Trace = ix.Trace(q.Request)
+	e.Counted = counting(ix.Document(), e.Verdict)
 }
 
 // seer is whose policy a question is about.

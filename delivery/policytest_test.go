@@ -147,7 +147,7 @@ func TestIncidentsFailNoTest(t *testing.T) {
 		}
 	}
 	s := w.upTo(r, g.AudienceID, w.generation())
-	if v := s.Index.Decide(aTest("", "list", Expect{}).Given.request(s.PublishedAt)); v.Reason != policy.ReasonSuspended {
+	if v := s.Index.Decide(aTest("", "list", Expect{}).Given.Request()); v.Reason != policy.ReasonSuspended {
 		t.Errorf("in force is %s", v.Reason)
 	}
 	results, err := r.RunPolicyTests(w.ctx, w.admin, nil)

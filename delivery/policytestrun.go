@@ -82,7 +82,11 @@ func (d *Delivery) drafted(ctx context.Context, draft *Draft) (s standing, rules
 }
 
 func (t PolicyTest) run(ix *policy.Index, at time.Time) TestResult {
-	trace := ix.Trace(t.Given.request(at))
+	request := t.Given.Request()
+	if request.Now.IsZero() {
+		request.Now = at
+	}
+	trace := ix.Trace(request)
 	r := TestResult{ID: t.ID, Name: t.Name, Expect: t.Expect, Got: verdictOf(ix, trace.Verdict)}
 	if trace.Deciding != nil {
 		r.Deciding = trace.Deciding.Name
@@ -95,8 +99,8 @@ func (t PolicyTest) run(ix *policy.Index, at time.Time) TestResult {
 	return r
 }
 
-// request is the call of a test.
-func (g Given) request(at time.Time) policy.Request {
+// Request is the call, with Now as it is given: zero for the present.
+func (g Given) Request() policy.Request {
 	p := g.Principal
 	principal := policy.Principal{
 		Issuer: p.Issuer, Subject: p.User, Groups: p.Groups, Agent: p.Agent, Model: p.Model, ModelAssurance: p.Assurance, AMR: p.AMR,
@@ -104,6 +108,7 @@ func (g Given) request(at time.Time) policy.Request {
 	if p.AuthTime != nil {
 		principal.AuthTime = *p.AuthTime
 	}
+	var at time.Time
 	if g.At != nil {
 		at = *g.At
 	}
@@ -120,11 +125,18 @@ func verdictOf(ix *policy.Index, v policy.Verdict) Expect {
 	if v.Approval != nil {
 		e.Quorum = v.Approval.Quorum
 	}
-	for _, g := range slices.Concat(v.Limits, v.Budgets) {
-		e.Limits = append(e.Limits, ix.Document().Guardrails[g].Name)
-	}
-	slices.Sort(e.Limits)
+	e.Limits = counting(ix.Document(), v)
 	return e
+}
+
+// counting names the guardrails that count a call, sorted.
+func counting(d *policy.Document, v policy.Verdict) []string {
+	var names []string
+	for _, g := range slices.Concat(v.Limits, v.Budgets) {
+		names = append(names, d.Guardrails[g].Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // refutedBy says in what a verdict is not what e wants, "" if it is.

@@ -42,7 +42,14 @@ var known = map[reflect.Type][]any{
 	reflect.TypeFor[registry.DiscoveryState](): values(registry.Waiting, registry.Running, registry.Done, registry.Failed, registry.Cancelled),
 	reflect.TypeFor[registry.DefinitionState](): values(
 		registry.Pending, registry.Approved, registry.Rejected, registry.Superseded),
-	reflect.TypeFor[registry.GrantState](): values(registry.GrantInForce, registry.GrantLater, registry.GrantOver, registry.GrantEnded),
+	reflect.TypeFor[policy.Assurance](): values(policy.Attested, policy.Declared, policy.Unknown),
+	reflect.TypeFor[policy.Stage]():     values(policy.StageOffer, policy.StageDeny, policy.StageGrant, policy.StageOblige),
+	reflect.TypeFor[policy.Ruling](): values(
+		policy.RulingPass, policy.RulingDeny, policy.RulingAllow, policy.RulingHold, policy.RulingMet, policy.RulingLimit, policy.RulingMiss),
+	reflect.TypeFor[delivery.ExpectedOutcome](): values(delivery.ExpectAllow, delivery.ExpectHold, delivery.ExpectDeny),
+	reflect.TypeFor[delivery.Against]():         values(delivery.AgainstRevision, delivery.AgainstRegistry, delivery.AgainstDraft),
+	reflect.TypeFor[delivery.Idleness]():        values(delivery.NeverUsed, delivery.Unused, delivery.Expiring),
+	reflect.TypeFor[registry.GrantState]():      values(registry.GrantInForce, registry.GrantLater, registry.GrantOver, registry.GrantEnded),
 	reflect.TypeFor[delivery.InstanceState](): values(
 		delivery.Synced, delivery.Pending, delivery.Rejected, delivery.Offline, delivery.Stale),
 	reflect.TypeFor[desired.State]():       values(desired.Active, desired.Suspended, desired.Retired),
