@@ -14,7 +14,7 @@ func (s *Server) policyOperations() []operation {
 	read, change := machine(identity.ReadPolicy), machine(identity.ChangeGrant)
 	return []operation{
 		{post, "/v1/policy/explain", read, "What would become of a call, by which rules, and what a caller who is denied would need.", acts(s, s.explain)},
-		{post, "/v1/policy/preview", read, "Who gains and who loses what by rules that are not saved.", acts(s, s.foresee)},
+		{post, "/v1/policy/preview", read, "Who gains and who loses what by rules that are not saved.", acts(s, s.foreseeDraft)},
 		{get, "/v1/policy/tests", read, "What must hold of the rules: policy tests, by name.", lists(s.listPolicyTests)},
 		{post, "/v1/policy/tests", change, "Make a policy test. While one fails, nothing is published.", makes(s, s.makePolicyTest)},
 		{post, "/v1/policy/tests/run", read, "Run the policy tests, or those that are sent, against the rules as they are now.", acts(s, s.runPolicyTests)},
@@ -23,7 +23,7 @@ func (s *Server) policyOperations() []operation {
 		{post, "/v1/policy/tests/:id/end", change, "End a policy test, for good.", changes(s, s.stopPolicyTest)},
 		{get, "/v1/policy/access", read, "Who may call what: subjects as grants say them, by their words, and what each has on each server.", lists(s.listAccess)},
 		{post, "/v1/policy/access", read, "Exactly what one caller may call.", acts(s, s.callerAccess)},
-		{get, "/v1/policy/access.csv", read, "Who may call what, a line for each subject and tool.", s.accessCSV()},
+		{get, "/v1/policy/access.csv", read, "Who may call what, a line for each subject and tool.", s.accessTable()},
 		{get, "/v1/grants/idle", read, "Grants that nobody used for long, or ever, or that are about to end.", lists(s.listIdleGrants)},
 	}
 }
@@ -34,7 +34,7 @@ func (s *Server) explain(c echo.Context, who identity.Principal, in questionJSON
 	}))
 }
 
-func (s *Server) foresee(c echo.Context, who identity.Principal, in foresightRequest) (*foresightJSON, error) {
+func (s *Server) foreseeDraft(c echo.Context, who identity.Principal, in foresightRequest) (*foresightJSON, error) {
 	return said(foresightOf)(s.delivery.Foresee(c.Request().Context(), who, *in.Draft.draft()))
 }
 

@@ -125,8 +125,8 @@ func (s *Server) callerAccess(c echo.Context, who identity.Principal, in callerR
 
 const csvType = "text/csv"
 
-// accessCSV is the deed that gives the matrix as a table: a line for each subject and tool.
-func (s *Server) accessCSV() deed {
+// accessTable is the deed that gives the matrix as a table: a line for each subject and tool.
+func (s *Server) accessTable() deed {
 	h := func(c echo.Context, who identity.Principal) error {
 		var q accessSelection
 		if err := readQuery(c.QueryParams(), &q); err != nil {
