@@ -82,8 +82,8 @@ type state struct {
 	registry.Snapshot
 	at        time.Time
 	audiences []audience
-	unstaffed map[string]string // id → name of the teams that have neither a group nor a member
-	trial     trial             // the policy tests
+	trial     trial // the policy tests
+	known     knowledge
 }
 
 // step compiles what is behind the head.
@@ -100,22 +100,23 @@ func (l *leader) step(ctx context.Context) error {
 		return err
 	}
 	again := false
+	var failed []error // what goes wrong with one audience keeps nothing from the others
 	for _, a := range s.audiences {
 		if !l.wants(a) {
 			continue
 		}
 		bumped, err := l.compile(ctx, s, a)
 		if err != nil {
-			return err
+			failed = append(failed, fmt.Errorf("audience %s: %w", a.ID, err))
 		}
 		again = again || bumped
 	}
-	l.all = false
+	l.all = len(failed) > 0 && l.all
 	l.hub.Wake(ctx, TopicRevisions)
 	if again {
 		l.hub.Wake(ctx, registry.TopicPolicy)
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // wants reports whether the audience has to be compiled.
@@ -171,10 +172,10 @@ func (l *leader) read(ctx context.Context) (s state, err error) {
 		if s.audiences, err = l.readAudiences(ctx, tx); err != nil {
 			return err
 		}
-		if s.unstaffed, err = readUnstaffed(ctx, tx); err != nil {
+		if s.trial, err = readTrial(ctx, tx); err != nil {
 			return err
 		}
-		s.trial, err = readTrial(ctx, tx)
+		s.known, err = readKnowledge(ctx, tx, s.Snapshot, s.trial.emergency)
 		return err
 	})
 	return s, err
@@ -206,7 +207,7 @@ func (l *leader) compile(ctx context.Context, s state, a audience) (bumped bool,
 	if err != nil {
 		return false, l.fail(ctx, a, s.Generation, err)
 	}
-	warnings = append(warnings, nobody(document, s.unstaffed)...)
+	warnings = doubts(&document, warnings, s.known)
 	warnings = warnings[:min(len(warnings), maxWarnings)]
 	text, content, err := document.Encode()
 	switch {

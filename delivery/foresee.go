@@ -55,7 +55,11 @@ func (d *Delivery) Foresee(ctx context.Context, who identity.Principal, draft Dr
 		f.More = len(f.Sentences) - mostSentences
 		f.Sentences = f.Sentences[:mostSentences]
 	}
-	had, has := append(hadWarnings[:len(hadWarnings):len(hadWarnings)], nobody(*before, s.unstaffed)...), append(hasWarnings, nobody(after, s.unstaffed)...)
+	known, err := d.knownOf(ctx, s, next)
+	if err != nil {
+		return Foresight{}, err
+	}
+	had, has := doubts(before, hadWarnings, known), doubts(&after, hasWarnings, known)
 	f.Warnings, f.Settled = newWarnings(had, has), newWarnings(has, had)
 	f.Failing, err = s.trial.failures(next, s.at)
 	return f, err

@@ -21,10 +21,10 @@ var epochStart = time.Unix(0, 0)
 // standing is the registry at one moment, published or not, for those who ask what would be.
 type standing struct {
 	*compiled
-	at        time.Time
-	teams     map[string]string // names by id
-	unstaffed map[string]string // id → name of the teams that have neither a group nor a member
-	trial     trial             // the policy tests
+	at    time.Time
+	teams map[string]string // names by id
+	trial trial             // the policy tests
+	known knowledge
 }
 
 // compiled is the registry at one generation, and what it compiles to for an audience that sees everything. It is kept
@@ -78,10 +78,10 @@ func (d *Delivery) stands(ctx context.Context) (s standing, err error) {
 		if s.teams, err = readTeamNames(ctx, tx); err != nil {
 			return err
 		}
-		if s.unstaffed, err = readUnstaffed(ctx, tx); err != nil {
+		if s.trial, err = readTrial(ctx, tx); err != nil {
 			return err
 		}
-		s.trial, err = readTrial(ctx, tx)
+		s.known, err = readKnowledge(ctx, tx, s.Snapshot, s.trial.emergency)
 		return err
 	})
 	return s, err

@@ -7,3 +7,4 @@ drop function number_generation(), note_event(), keep_rule_version();
 drop table rule_versions, generations;
 drop function rule_version_stays();
 alter table guardrails drop column emergency;
+drop index people_groups;

@@ -48,6 +48,9 @@ end $$;
 create trigger grants_versions after insert or update on grants for each row execute function keep_rule_version('grant');
 create trigger guardrails_versions after insert or update on guardrails for each row execute function keep_rule_version('guardrail');
 
+-- Whether anybody has a group that a rule names.
+create index people_groups on people using gin (groups);
+
 -- The last audit event of this transaction, for number_generation.
 create function note_event() returns trigger language plpgsql as $$
 begin
