@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -154,8 +155,8 @@ func (b *bundler) server(s *policy.Server) serverData {
 	data := serverData{Offers: map[policy.Kind]map[string]offerData{}, State: s.State, Team: s.Team}
 	commons := commonGrants(s.Tools)
 	reaches := map[policy.Kind][]int{}
-	for kind, grants := range commons {
-		data.Offers[kind], reaches[kind] = map[string]offerData{}, b.reach(grants)
+	for _, kind := range slices.Sorted(maps.Keys(commons)) {
+		data.Offers[kind], reaches[kind] = map[string]offerData{}, b.reach(commons[kind])
 	}
 	for i := range s.Tools {
 		t := &s.Tools[i]
