@@ -28,6 +28,8 @@ type overview struct {
 	calls    delivery.CallFacts
 	recent   []delivery.RecentCall
 	hasGrant bool
+	stopped  int    // suspensions in force
+	blocked  string // why the latest change of the policy is not published
 }
 
 func (s *Server) overviewPage(c echo.Context, who identity.Principal) error {
@@ -89,7 +91,21 @@ func (s *Server) readOverview(c echo.Context, who identity.Principal) (o overvie
 		return o, err
 	}
 	grants, err := s.registry.Grants(ctx, who, registry.GrantFilter{Limit: 1})
+	if err != nil {
+		return o, err
+	}
 	o.hasGrant = len(grants.Items) > 0
+	suspended, err := s.registry.Suspensions(ctx, who)
+	if err != nil {
+		return o, err
+	}
+	o.stopped = len(suspended)
+	audiences, err := s.delivery.Audiences(ctx, who)
+	for _, a := range audiences {
+		if o.blocked == "" {
+			o.blocked = a.CompileError
+		}
+	}
 	return o, err
 }
 
@@ -146,6 +162,19 @@ func (o overview) tasks() []web.Task {
 			Icon: "octagon-alert", Tone: "destr", Title: count(o.counts.Waiting, "call waits", "calls wait") + " for a decision",
 			Text: fmt.Sprintf("First: %s on %s, asked by %s for %s", oldest.ToolName, oldest.ServerName, oldest.Agent, callerName(oldest)),
 			Due:  fmt.Sprintf("%d min left", int(left.Minutes())), Link: "/approvals/" + oldest.ID, Act: "Review calls", Primary: true,
+		})
+	}
+	if o.blocked != "" {
+		title := "The latest change of the policy is not published"
+		if refutedByTests(o.blocked) {
+			title = "A policy test keeps the latest change from being published"
+		}
+		tasks = append(tasks, web.Task{Icon: "octagon-alert", Tone: "destr", Title: title, Text: sentence(o.blocked), Link: "/policy", Act: "Open the policy"})
+	}
+	if o.stopped > 0 {
+		tasks = append(tasks, web.Task{
+			Icon: "ban", Tone: "destr", Title: count(o.stopped, "suspension is", "suspensions are") + " in force",
+			Text: "Calls are denied on every gateway until somebody lifts it.", Link: "/policy/suspensions", Act: "Open suspensions",
 		})
 	}
 	if len(o.drifted) > 0 {

@@ -52,6 +52,9 @@ func audienceLine(a delivery.Audience) web.AudienceLine {
 	line := web.AudienceLine{
 		ID: a.ID, Name: a.Name, State: "in_force", Revision: a.Revision, Gateways: a.Gateways, Warnings: len(a.Warnings), PublishedAt: a.PublishedAt,
 	}
+	if a.Revision > 0 {
+		line.Address = revisionAddress(a.ID, delivery.RevisionID{Epoch: a.Epoch, Revision: a.Revision})
+	}
 	switch {
 	case a.CompileError != "":
 		line.State = "failed"

@@ -55,8 +55,23 @@ func (s *Server) showSuspensions(c echo.Context, who identity.Principal, status 
 
 // suspended is everything whose calls somebody stopped: by a guardrail, or a server by its state.
 func (s *Server) suspended(c echo.Context, who identity.Principal) ([]web.Suspension, error) {
-	ctx := c.Request().Context()
-	list, err := s.registry.Suspensions(ctx, who)
+	lines, err := s.stoppedByRule(c, who)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := s.registry.Servers(c.Request().Context(), who, registry.ServerFilter{State: registry.Suspended, Limit: 200})
+	if err != nil {
+		return nil, err
+	}
+	for _, server := range servers.Items {
+		lines = append(lines, web.Suspension{ID: server.ID, Kind: "server", Name: server.Name, Servers: true, Address: "/servers/" + server.ID})
+	}
+	return lines, nil
+}
+
+// stoppedByRule is what emergency guardrails stop.
+func (s *Server) stoppedByRule(c echo.Context, who identity.Principal) ([]web.Suspension, error) {
+	list, err := s.registry.Suspensions(c.Request().Context(), who)
 	if err != nil {
 		return nil, err
 	}
@@ -68,19 +83,12 @@ func (s *Server) suspended(c echo.Context, who identity.Principal) ([]web.Suspen
 			Rollout: "/policy/rollout/" + strconv.FormatInt(g.Generation, 10),
 		}
 		if server != "" {
-			line.Name = name + " on " + server
+			line.Name = toolOnServer(name, server)
 		}
 		if issuer, subject, both := strings.Cut(name, "|"); kind == registry.SuspendedPerson && both {
 			line.Name = subject + " of " + issuer
 		}
 		lines = append(lines, line)
-	}
-	servers, err := s.registry.Servers(ctx, who, registry.ServerFilter{State: registry.Suspended, Limit: 200})
-	if err != nil {
-		return nil, err
-	}
-	for _, server := range servers.Items {
-		lines = append(lines, web.Suspension{ID: server.ID, Kind: "server", Name: server.Name, Servers: true, Address: "/servers/" + server.ID})
 	}
 	return lines, nil
 }
@@ -152,3 +160,19 @@ func (s *Server) liftSuspension(c echo.Context, who identity.Principal) error {
 	}
 	return s.ruleSaved(c, who, "/policy/suspensions", ended.ID, "Lifted. Its calls go through again wherever a grant allows them.")
 }
+
+// suspensionOf is what stops the calls of a tool; nil when nothing does but its server's state.
+func (s *Server) suspensionOf(c echo.Context, who identity.Principal, d registry.Drifted) (*web.Suspension, error) {
+	lines, err := s.stoppedByRule(c, who)
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range lines {
+		if line.Kind == string(registry.SuspendedTool) && line.Name == toolOnServer(d.Name, d.ServerName) {
+			return &line, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // that nothing stops it is no error
+}
+
+func toolOnServer(tool, server string) string { return tool + " on " + server }

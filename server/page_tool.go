@@ -62,6 +62,10 @@ func (s *Server) showTool(c echo.Context, who identity.Principal, status int, er
 	if view.Proposal, err = s.openProposal(ctx, who, d); err != nil {
 		return err
 	}
+	view.MayStop = d.Pinned != nil && who.Can(identity.ChangeServer, d.TeamID) == nil
+	if view.Stopped, err = s.suspensionOf(c, who, d); err != nil {
+		return err
+	}
 	return render(c, status, web.ToolPage(s.page(c, who, d.Name, "/servers"), view))
 }
 

@@ -202,9 +202,11 @@ func TestGETChangesNothing(t *testing.T) {
 	g := w.enrol("edge", "*")
 	h := w.hold(g)
 	ada, robot := w.signIn("ada"), w.automation("", identity.Admin)
+	w.current(t, g.AudienceID)
+	revision := "e1.r" + read[string](w, `select max(revision)::text from revisions`)
 	before := w.traces()
 	for _, r := range w.routes() {
-		path := strings.NewReplacer(":generation", "1", ":revision", "1", ":job", h.discovery, ":tool", h.tool, ":id", h.id(r.path), ":digest", h.call.Definition.String(), "*", "app.css").Replace(r.path)
+		path := strings.NewReplacer(":generation", "1", ":revision", revision, ":bundle", g.AudienceID+".tar.gz", ":job", h.discovery, ":tool", h.tool, ":id", h.id(r.path), ":digest", h.call.Definition.String(), "*", "app.css").Replace(r.path)
 		switch {
 		case r.path == "/events":
 			continue // a stream without end; see TestEvents

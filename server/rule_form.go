@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -106,10 +107,44 @@ const (
 	mostSentences = 40
 )
 
+// wrongParts says everything that is wrong with the parts of a rule, each by itself: a compiler stops at the first.
+func wrongParts(subject policy.Subject, resource policy.Resource, effect *policy.Effect) error {
+	invalid := problem.New(problem.Invalid, "invalid_draft", "Nothing was changed.")
+	note := func(part string, err error) {
+		wrong, ok := errors.AsType[*policy.Error](err)
+		switch {
+		case err == nil:
+		case ok && wrong.Field != "":
+			invalid.Field(part+"."+wrong.Field, wrong.Error()+".")
+		default:
+			invalid.Field(part, err.Error()+".")
+		}
+	}
+	note("subject", subject.Validate())
+	note("resource", resource.Validate())
+	if effect != nil {
+		note("effect", effect.Validate())
+	}
+	if len(invalid.Fields) > 0 {
+		return invalid
+	}
+	return nil
+}
+
 // foresee says what a draft would change, for the page. What is wrong with the draft is told under the fields.
 func (s *Server) foresee(c echo.Context, who identity.Principal, form ruleForm, draft delivery.Draft) (web.Foresight, web.Errors, error) {
 	ctx := c.Request().Context()
 	none := web.Foresight{}
+	for _, g := range draft.Grants {
+		if errs, _, wrong := ruleErrors(wrongParts(g.Subject, g.Resource, nil)); wrong {
+			return none, errs, nil
+		}
+	}
+	for _, g := range draft.Guardrails {
+		if errs, _, wrong := ruleErrors(wrongParts(g.Subject, g.Resource, &g.Effect)); wrong {
+			return none, errs, nil
+		}
+	}
 	foreseen, err := s.delivery.Foresee(ctx, who, draft)
 	if err != nil {
 		errs, _, ok := ruleErrors(err)
@@ -124,14 +159,14 @@ func (s *Server) foresee(c echo.Context, who identity.Principal, form ruleForm, 
 	resource := form.resource()
 	if condition := form.condition(); condition != "" {
 		view.Findings, err = s.registry.ConditionFindings(ctx, who, condition, resource)
-		if errs, _, ok := ruleErrors(err); err != nil && ok {
+		if errs, _, ok := ruleErrors(err); ok {
 			return none, errs, nil
 		} else if err != nil {
 			return none, nil, err
 		}
 	}
 	tools, err := s.registry.Preview(ctx, who, resource)
-	if errs, _, ok := ruleErrors(err); err != nil && ok {
+	if errs, _, ok := ruleErrors(err); ok {
 		return none, errs, nil
 	} else if err != nil {
 		return none, nil, err
@@ -208,6 +243,9 @@ var (
 
 // ruleErrors puts each error of a rule under its field, in words for the one who looks at the form.
 func ruleErrors(err error) (errs web.Errors, status int, ok bool) {
+	if err == nil {
+		return nil, 0, false
+	}
 	found, status, ok := formErrors(err, nil)
 	if !ok {
 		return nil, status, false

@@ -5,7 +5,7 @@ import "time"
 func policyDocument() Policy {
 	return Policy{
 		Lines: []AudienceLine{
-			{ID: "a1", Name: "everything", State: "in_force", Revision: 413, Gateways: 4, Warnings: 2, PublishedAt: before(2 * time.Minute), Shown: true},
+			{ID: "a1", Name: "everything", State: "in_force", Revision: 413, Address: "/policy/revisions/e2.r413?audience=a1", Gateways: 4, Warnings: 2, PublishedAt: before(2 * time.Minute), Shown: true},
 			{ID: "a2", Name: "com.acme/* and com.stripe/payments", State: "compiling", Revision: 409, Gateways: 2, PublishedAt: before(50 * time.Hour)},
 			{ID: "a3", Name: "com.slack/acme", State: "none"},
 		},
@@ -24,31 +24,31 @@ func revisions() Revisions {
 	return Revisions{
 		Audiences: []Option{{"a1", "everything", true}, {"a2", "com.acme/*", false}}, Audience: "a1", Next: "/policy/revisions?audience=a1&after=2-409",
 		Lines: []RevisionLine{
-			{413, 2, noon.Add(-2 * time.Minute), "Ines Roth", "2 rules changed: user tomas may call com.example/orders: list_orders", true, "/policy/revisions/413?audience=a1"},
-			{412, 2, noon.Add(-3 * time.Hour), "Jonas Weber", "The guardrail “Refund rate” was made", false, "/policy/revisions/412?audience=a1"},
-			{409, 2, noon.Add(-50 * time.Hour), "", "com.stripe/payments: create_refund was pinned anew", false, "/policy/revisions/409?audience=a1"},
+			{413, 2, noon.Add(-2 * time.Minute), "Ines Roth", "2 rules changed: user tomas may call com.example/orders: list_orders", true, "/policy/revisions/e2.r413?audience=a1"},
+			{412, 2, noon.Add(-3 * time.Hour), "Jonas Weber", "The guardrail “Refund rate” was made", false, "/policy/revisions/e2.r412?audience=a1"},
+			{409, 2, noon.Add(-50 * time.Hour), "", "com.stripe/payments: create_refund was pinned anew", false, "/policy/revisions/e2.r409?audience=a1"},
 		},
 	}
 }
 
 func oneRevision() RevisionPage {
 	return RevisionPage{
-		Audience: "a1", Name: "everything", Number: 412, Epoch: 2, Against: 409, At: noon.Add(-3 * time.Hour), By: "Jonas Weber", Digest: digest, KeyID: "2026-11a", Bytes: 48011,
+		ID: "e2.r412", Audience: "a1", Name: "everything", Number: 412, Epoch: 2, Against: 409, At: noon.Add(-3 * time.Hour), Moves: []KV{{"The guardrail “Refund rate” was made", "Jonas Weber"}, {"The policy was compiled anew", ""}}, MoreMoves: 2, Digest: digest, KeyID: "2026-11a", Bytes: 48011,
 		Sentences: foreseenChange().Sentences[:3], Rules: ruleChangeList(), Others: []Option{{"413", "413", false}, {"409", "409", true}, {"408", "408", false}},
-		JSON: "/policy/revisions/412.json?audience=a1", Rollout: "/policy/rollout/412", MayBack: true,
+		JSON: "/policy/revisions/e2.r412/document?audience=a1", Rollout: "/policy/rollout/412", MayBack: true,
 	}
 }
 
 func ruleChangeList() []RuleChange {
 	return []RuleChange{
-		{Kind: "guardrail", Name: "Refund rate", Address: "/guardrails/r4/edit", Tone: "added", By: "Jonas Weber", Reason: "INC-2207"},
+		{Kind: "guardrail", Name: "Refund rate", Address: "/guardrails/r4/edit", Tone: "added", By: "Jonas Weber", Note: "It denies what was allowed."},
 		{Kind: "grant", Name: "Support refunds", Address: "/grants/g1/edit", Tone: "changed", By: "Ines Roth", Fields: []FieldChange{{"Condition", "args.amount <= 100", "args.amount <= 5000"}, {"Groups", "", "support-amer"}}},
-		{Kind: "grant", Name: "Old onboarding bot", Tone: "ended", By: "Ines Roth", Reason: "Nobody uses it."},
+		{Kind: "grant", Name: "Old onboarding bot", Tone: "ended", By: "Ines Roth"},
 	}
 }
 
 func rollback() Rollback {
-	return Rollback{Audience: "a1", Number: 409, At: noon.Add(-50 * time.Hour), Rules: ruleChangeList(), Generation: 413, Reason: "The new limit was a mistake", Foresight: foreseenChange()}
+	return Rollback{ID: "e2.r409", Audience: "a1", Number: 409, Rules: ruleChangeList(), Reason: "The new limit was a mistake", Foresight: foreseenChange()}
 }
 
 func explained() Explain {
@@ -150,10 +150,11 @@ func suspensions() Suspensions {
 func keys() Keys {
 	return Keys{Root: "sha256:kS2mWwbYc0x1p5QvH9uJ3bZC4q7oRk8sTnV6xYwA0dE", Groups: []KeyGroup{
 		{"Policy", "Signs what gateways enforce", []KeyLine{
-			{"2026-11b", "EdDSA", "next", noon.Add(-time.Minute), nil, nil},
-			{"2026-11a", "EdDSA", "active", noon.Add(-500 * time.Hour), before(400 * time.Hour), nil},
-			{"2026-08a", "EdDSA", "retired", noon.Add(-3000 * time.Hour), before(2900 * time.Hour), before(400 * time.Hour)},
+			{ID: "2026-11b", Algorithm: "EdDSA", State: "next", CreatedAt: noon.Add(-time.Minute), NextAt: before(-2 * time.Hour)},
+			{ID: "2026-11a", Algorithm: "EdDSA", State: "active", CreatedAt: noon.Add(-500 * time.Hour), ActiveAt: before(400 * time.Hour)},
+			{ID: "2026-10a", Algorithm: "EdDSA", State: "retiring", CreatedAt: noon.Add(-900 * time.Hour), ActiveAt: before(800 * time.Hour), EndsAt: before(-90 * time.Minute)},
+			{ID: "2026-08a", Algorithm: "EdDSA", State: "retired", CreatedAt: noon.Add(-3000 * time.Hour), ActiveAt: before(2900 * time.Hour), RetiredAt: before(400 * time.Hour)},
 		}},
-		{"OPA bundles", "Signs the bundles for gateways built on OPA", []KeyLine{{"2026-11c", "ES256", "active", noon.Add(-500 * time.Hour), before(500 * time.Hour), nil}}},
+		{"OPA bundles", "Signs the bundles for gateways built on OPA", []KeyLine{{ID: "2026-11c", Algorithm: "ES256", State: "active", CreatedAt: noon.Add(-500 * time.Hour), ActiveAt: before(500 * time.Hour)}}},
 	}}
 }

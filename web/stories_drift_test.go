@@ -18,6 +18,7 @@ func driftStories() []story {
 	plainTool, compare, proposed, prompt, wrong := oneTool(), oneTool(), oneTool(), oneTool(), oneTool()
 	plainTool.State, plainTool.Versions, plainTool.Callers = "pinned", versions()[1:2], nil
 	compare.Comparison = compared()
+	plainTool.Stopped = &suspensions().Lines[1]
 	proposed.Proposal = &proposals()[0]
 	prompt.Kind, prompt.Arguments, prompt.Grants, prompt.Description, prompt.MayChange, prompt.State, prompt.Risk = "prompt", nil, nil, "", false, "pending", ""
 	wrong.Errors = Errors{"reason": "A lower risk needs a reason."}

@@ -94,6 +94,8 @@ type Tool struct {
 	Grants                                []GrantLine
 	Proposal                              *RiskProposal
 	MayChange                             bool
+	MayStop                               bool
+	Stopped                               *Suspension // it is suspended
 	NewRisk, Reason                       string
 	Errors                                Errors
 }

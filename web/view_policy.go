@@ -25,6 +25,7 @@ type AudienceLine struct {
 	ID, Name    string
 	State       string // in_force, compiling, failed or none
 	Revision    int64
+	Address     string // of the revision
 	Gateways    int
 	Warnings    int
 	PublishedAt *time.Time
@@ -57,11 +58,14 @@ type RevisionLine struct {
 
 // RevisionPage is one published policy, and what it changed against another.
 type RevisionPage struct {
+	ID               string
 	Audience, Name   string
 	Number, Epoch    int64
 	Against          int64 // what it is compared with; 0: with nothing
+	Forgotten        bool  // which rules changed is not known any more
+	Moves            []KV  // what moved the policy since the one before, and who did
+	MoreMoves        int64
 	At               time.Time
-	By               string
 	Digest, KeyID    string
 	Bytes            int
 	Sentences        []Sentence
@@ -77,7 +81,7 @@ type RevisionPage struct {
 type RuleChange struct {
 	Kind, Name, Address string // kind: grant or guardrail
 	Tone                string // added, ended or changed
-	By, Reason          string
+	By, Note            string
 	Fields              []FieldChange
 }
 
@@ -86,12 +90,11 @@ type FieldChange struct{ Name, Before, After string }
 
 // Rollback is the step before the rules become as they were.
 type Rollback struct {
-	Audience   string
-	Number     int64
-	At         time.Time
-	Rules      []RuleChange
-	Generation int64  // up to which the reader saw the rules
-	Reason     string // as typed
+	ID       string // of the revision whose rules come back
+	Audience string
+	Number   int64
+	Rules    []RuleChange
+	Reason   string // as typed
 	Foresight
 	Errors Errors
 }
@@ -155,4 +158,5 @@ type KeyLine struct {
 	ID, Algorithm, State string
 	CreatedAt            time.Time
 	ActiveAt, RetiredAt  *time.Time
+	NextAt, EndsAt       *time.Time // when it begins to sign, and when it is withdrawn
 }

@@ -172,7 +172,8 @@ func (d *desk) walk(t *testing.T) {
 	t.Helper()
 	addresses := []string{
 		"/", "/approvals", "/approvals?state=decided", "/drift", "/servers", "/servers/new", "/servers/import", "/teams", "/sprawl",
-		"/grants", "/grants/new", "/guardrails", "/guardrails/new", "/clients", "/gateways", "/gateways/new", "/policy", "/audit", "/me", "/nowhere",
+		"/grants", "/grants/new", "/guardrails", "/guardrails/new", "/clients", "/gateways", "/gateways/new", "/policy", "/policy/revisions", "/policy/explain", "/policy/tests", "/policy/tests/new",
+		"/policy/access", "/policy/suspensions", "/policy/keys", "/audit", "/me", "/nowhere",
 	}
 	d.open("/servers")
 	server := browsertest.Eval[string](d.Browser, `document.querySelector('main a[href^="/servers/srv_"]').getAttribute('href')`)
