@@ -49,7 +49,8 @@ type Access struct {
 	NotBefore *time.Time `json:"not_before,omitempty"`
 	NotAfter  *time.Time `json:"not_after,omitempty"`
 	Condition string     `json:"condition,omitempty"`
-	Tools     []ToolName `json:"tools"` // sorted
+	Unless    []string   `json:"unless,omitempty"` // sorted conditions: where one is true, nothing changes
+	Tools     []ToolName `json:"tools"`            // sorted
 }
 
 // Restraint is what guardrails do to a subject under a condition: several with the same effect on the same subject are one.
@@ -57,6 +58,7 @@ type Restraint struct {
 	Subject   Subject    `json:"subject"` // its lists sorted
 	Except    Subject    `json:"except,omitzero"`
 	Condition string     `json:"condition,omitempty"`
+	Unless    []string   `json:"unless,omitempty"` // sorted conditions: where one is not false, nothing changes
 	Effect    Effect     `json:"effect"`
 	Tools     []ToolName `json:"tools"` // sorted
 }

@@ -14,7 +14,7 @@ import (
 // Access is what could be called: a grant on a held tool or on a suspended server gives none. What is left to a subject
 // by other rules is not lost, and what it had by others is not gained, as far as the patterns tell: where the users of a
 // grant were ann and ben and are ann, it is ben who loses. So with guardrails of one effect. What two conditions have in
-// common is not told: a rule whose condition changes is one that ends and another that begins.
+// common is not known: where one takes the place of another, what begins is told with where it held already.
 func Diff(before, after *Document) Changes {
 	d := differ{
 		access:     newSayings(Access.without, func(a Access) bool { return asksOffer(a.Condition) }),

@@ -66,7 +66,8 @@ func saysOf(expr string, doc *policy.Document, n policy.ToolName, r policy.Reque
 func given(all []policy.Access, doc *policy.Document, r policy.Request) bool {
 	return slices.ContainsFunc(all, func(a policy.Access) bool {
 		return slices.ContainsFunc(a.Tools, func(n policy.ToolName) bool {
-			return touches([]policy.ToolName{n}, r) && saysOf(a.Condition, doc, n, r) == isTrue
+			return touches([]policy.ToolName{n}, r) && saysOf(a.Condition, doc, n, r) == isTrue &&
+				!slices.ContainsFunc(a.Unless, func(c string) bool { return saysOf(c, doc, n, r) == isTrue })
 		}) && oracleSubject(a.Subject, r.Principal, false) &&
 			(a.NotBefore == nil || !r.Now.Before(*a.NotBefore)) && (a.NotAfter == nil || r.Now.Before(*a.NotAfter))
 	})
@@ -78,7 +79,8 @@ func barred(all []policy.Restraint, doc *policy.Document, r policy.Request) bool
 		return oracleSubject(g.Subject, r.Principal, true) && !oracleSubject(g.Except, r.Principal, false) &&
 			slices.ContainsFunc(g.Tools, func(n policy.ToolName) bool {
 				required := g.Effect.Require != "" && saysOf(g.Effect.Require, doc, n, r) != isTrue
-				return touches([]policy.ToolName{n}, r) && saysOf(g.Condition, doc, n, r) != isFalse && (g.Effect.Deny || g.Effect.MFA || required)
+				return touches([]policy.ToolName{n}, r) && saysOf(g.Condition, doc, n, r) != isFalse &&
+					!slices.ContainsFunc(g.Unless, func(c string) bool { return saysOf(c, doc, n, r) != isFalse }) && (g.Effect.Deny || g.Effect.MFA || required)
 			})
 	})
 }

@@ -101,8 +101,7 @@ func TestDiffInWords(t *testing.T) {
 			"begin: everyone, except group ops: only with the approval of 2 people of the owning team or team Legal or team t_x, calling a/shop: refund",
 		}},
 		{"a condition", func(s *policy.Source) { s.Grants[0].Condition = "args.amount <= 100" }, []string{
-			"gain: user ann may call a/shop: list, refund, where args.amount <= 100",
-			"lose: user ann may no longer call a/shop: list, refund",
+			"lose: user ann may no longer call a/shop: list, refund, save where args.amount <= 100",
 		}},
 		{"a condition beside what holds anyway", func(s *policy.Source) {
 			more := grantTo("g2", policy.Subject{Users: []string{"ann"}}, []string{"a/shop"}, nil)
@@ -123,9 +122,9 @@ func TestDiffInWords(t *testing.T) {
 				guardrailOn("r4", policy.Subject{Everyone: true}, policy.Effect{MaxResponseBytes: 4096}, "list"))
 		}, []string{
 			"begin: everyone: only where has(args.ticket), calling a/shop: refund, where args.amount > 100",
+			"begin: everyone: only results of at most 4096 bytes, calling a/shop: list",
 			"begin: everyone: at most 1 token in 90 seconds each, calling a/shop: list",
 			"begin: everyone: at most 50000 tokens an hour each, calling a/shop: list",
-			"begin: everyone: only results of at most 4096 bytes, calling a/shop: list",
 		}},
 	} {
 		after := shop()
@@ -170,6 +169,32 @@ func TestWordsNameNoMoreThanAsked(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDiffTellsWhatAConditionLeaves(t *testing.T) {
+	t.Parallel()
+	under := func(grant, guardrail string) policy.Source {
+		s := shop()
+		s.Grants[0].Condition = grant
+		s.Guardrails = append(s.Guardrails, guardrailOn("r1", policy.Subject{Everyone: true}, policy.Effect{Deny: true}, "send"))
+		s.Guardrails[0].Condition = guardrail
+		return s
+	}
+	want := []string{
+		"gain: user ann may call a/shop: list, refund, where args.n <= 1000, not only where args.n <= 100",
+		"lose: user ann may no longer call a/shop: list, refund, where args.n <= 100, save where args.n <= 1000",
+		"begin: everyone: denied, calling a/mail: send, not only where args.n > 5",
+	}
+	if diff := cmp.Diff(want, words(t, under("args.n <= 100", "args.n > 5"), under("args.n <= 1000", ""))); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	want = []string{
+		"gain: user ann may call a/shop: list, refund, not only where args.n <= 100",
+		"stop: everyone: no longer denied, calling a/mail: send, save where args.n > 5",
+	}
+	if diff := cmp.Diff(want, words(t, under("args.n <= 100", ""), under("", "args.n > 5"))); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 

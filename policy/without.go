@@ -7,8 +7,8 @@ import (
 )
 
 // What is left of one rule's saying beside another is judged by the patterns alone, and errs to leaving too much. A
-// pattern matches whatever another does if it matches its text: where that has a *, a * of the first takes it. A
-// condition is whatever its text says: what holds under one is part only of what holds under the same, or under none.
+// pattern matches whatever another does if it matches its text: where that has a *, a * of the first takes it. Of a
+// condition only the text is known: what holds under one leaves of another all but where both are true.
 
 // without returns what a gives that b does not, in parts; changed is false if that is all of a.
 func (a Access) without(b Access) (rest []Access, changed bool) {
@@ -16,11 +16,13 @@ func (a Access) without(b Access) (rest []Access, changed bool) {
 		return nil, false // those that only declare their model are not told apart
 	}
 	shared, own, ok := a.Subject.split(b.Subject)
-	if !ok || apart(a, b) || !under(a.Condition, b.Condition) {
+	if !ok || apart(a, b) {
 		return nil, false
 	}
 	add := func(s Subject, from, until *time.Time) {
-		rest = append(rest, Access{Subject: s, NotBefore: from, NotAfter: until, Condition: a.Condition})
+		part := a
+		part.Subject, part.NotBefore, part.NotAfter = s, from, until
+		rest = append(rest, part)
 	}
 	if !own.isZero() {
 		add(own, a.NotBefore, a.NotAfter)
@@ -31,7 +33,14 @@ func (a Access) without(b Access) (rest []Access, changed bool) {
 	if b.NotAfter != nil && (a.NotAfter == nil || b.NotAfter.Before(*a.NotAfter)) {
 		add(shared, b.NotAfter, a.NotAfter)
 	}
-	return rest, true
+	switch {
+	case under(a.Condition, b.Condition):
+		return rest, true
+	case len(rest) > 0: // parts of which only some are under a condition would be more to read than what they leave out
+		return nil, false
+	}
+	a.Unless = sortedSet(append(slices.Clone(a.Unless), b.Condition))
+	return []Access{a}, true
 }
 
 // under reports whether wide is known to be true wherever narrow is.
@@ -45,7 +54,7 @@ func apart(a, b Access) bool {
 
 // without returns what a does that b does not. Only equal effects are compared, and b may except nobody whom a does not.
 func (a Restraint) without(b Restraint) (rest []Restraint, changed bool) {
-	if !reflect.DeepEqual(a.Effect, b.Effect) || !under(a.Condition, b.Condition) {
+	if !reflect.DeepEqual(a.Effect, b.Effect) {
 		return nil, false
 	}
 	if !b.Except.isZero() {
@@ -55,13 +64,19 @@ func (a Restraint) without(b Restraint) (rest []Restraint, changed bool) {
 		}
 	}
 	_, own, ok := a.Subject.split(b.Subject)
-	if !ok {
+	switch {
+	case !ok:
+		return nil, false
+	case under(a.Condition, b.Condition) && own.isZero():
+		return nil, true
+	case under(a.Condition, b.Condition):
+		a.Subject = own
+		return []Restraint{a}, true
+	case !own.isZero():
 		return nil, false
 	}
-	if !own.isZero() {
-		rest = append(rest, Restraint{Subject: own, Except: a.Except, Condition: a.Condition, Effect: a.Effect})
-	}
-	return rest, true
+	a.Unless = sortedSet(append(slices.Clone(a.Unless), b.Condition))
+	return []Restraint{a}, true
 }
 
 // split parts s into those whom by matches as well, whatever they do not tell, and the others, whom it matches or not.

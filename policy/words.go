@@ -53,16 +53,16 @@ func (c Changes) Words(w Wording) []Sentence {
 		say(ChangeVanish, "gone: %s", w.tools(c.Vanishes))
 	}
 	for _, a := range c.Gains {
-		say(ChangeGain, "%s may call %s%s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords(), whereWords(a.Condition))
+		say(ChangeGain, "%s may call %s%s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords(), whereWords(a.Condition, "not only", a.Unless))
 	}
 	for _, a := range c.Loses {
-		say(ChangeLose, "%s may no longer call %s%s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords(), whereWords(a.Condition))
+		say(ChangeLose, "%s may no longer call %s%s%s", a.Subject.Words(), w.tools(a.Tools), a.windowWords(), whereWords(a.Condition, "save", a.Unless))
 	}
 	for _, r := range c.Begins {
-		say(ChangeBegin, "%s: %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition))
+		say(ChangeBegin, "%s: %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition, "not only", r.Unless))
 	}
 	for _, r := range c.Stops {
-		say(ChangeStop, "%s: no longer %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition))
+		say(ChangeStop, "%s: no longer %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition, "save", r.Unless))
 	}
 	for _, r := range c.Risks {
 		say(ChangeRisk, "%s is %s, was %s", w.tools([]ToolName{r.ToolName}), riskWords(r.To), riskWords(r.From))
@@ -116,12 +116,16 @@ func (a Access) windowWords() string {
 	return words
 }
 
-// whereWords says under which condition, "" for none.
-func whereWords(condition string) string {
-	if condition == "" {
-		return ""
+// whereWords says under which condition, and under which other ones nothing changes.
+func whereWords(condition, but string, unless []string) string {
+	words := ""
+	if condition != "" {
+		words = ", where " + visible(condition)
 	}
-	return ", where " + visible(condition)
+	for _, c := range unless {
+		words += ", " + but + " where " + visible(c)
+	}
+	return words
 }
 
 // Words says what the effect does, to follow whom it is about: "denied", "at most 10 calls a minute each".
