@@ -26,6 +26,7 @@ func CheckCondition(field, expr string) error {
 // condition is an expression made ready to evaluate. It is immutable.
 type condition struct {
 	text      string
+	checked   *ast.AST
 	program   cel.Program
 	usesArgs  bool // what it says depends on the arguments of the call
 	usesOffer bool // on the tool or its server
@@ -113,7 +114,10 @@ func newCondition(expr string) (c *condition, err error) {
 		return nil, wrong("", "cannot be evaluated: "+firstLine(err.Error()))
 	}
 	e := checked.NativeRep().Expr()
-	return &condition{text: expr, program: program, usesArgs: uses(e, varArgs), usesOffer: uses(e, varTool) || uses(e, varServer)}, nil
+	return &condition{
+		text: expr, checked: checked.NativeRep(), program: program,
+		usesArgs: uses(e, varArgs), usesOffer: uses(e, varTool) || uses(e, varServer),
+	}, nil
 }
 
 // issueText says the first of issues, and where it is.
