@@ -52,6 +52,7 @@ type Feed struct {
 	disk disk
 
 	keysAt time.Time // when the set of keys was last fetched; of the loop that follows
+	wiped  bool      // after a revocation: nothing is on disk any more; of the loop that follows
 
 	mu       sync.Mutex
 	pins     *pins

@@ -143,8 +143,18 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 		{"an older revision, replayed", func(p *plane) string { return signed(t, document(2, 4, "aud_1"), p.key, "k1") }, "older"},
 		{"an older epoch", func(p *plane) string { return signed(t, document(1, 99, "aud_1"), p.key, "k1") }, "older"},
 		{"another audience", func(p *plane) string { return signed(t, document(2, 9, "aud_2"), p.key, "k1") }, "audience"},
+		{"another issuer", func(p *plane) string {
+			d := document(2, 9, "aud_1")
+			d.Issuer = "https://elsewhere.test"
+			return signed(t, d, p.key, "k1")
+		}, "issuer"},
+		{"another text of the revision that runs", func(p *plane) string {
+			d := document(2, 5, "aud_1")
+			d.MaxStaleSeconds = 86400
+			return signed(t, d, p.key, "k1")
+		}, "something else"},
 		{"another key", func(*plane) string { return signed(t, document(2, 9, "aud_1"), other, "k1") }, "signature"},
-		{"an unknown key", func(*plane) string { return signed(t, document(2, 9, "aud_1"), other, "k2") }, "signature"},
+		{"an unknown key", func(*plane) string { return signed(t, document(2, 9, "aud_1"), other, "k2") }, "its key is not known"},
 		{"no signature", func(*plane) string { return "{}" }, "signature"},
 		{"nothing", func(*plane) string { return "" }, "signature"},
 	}
@@ -197,6 +207,15 @@ func TestLease(t *testing.T) {
 		{"401", status(401, "invalid_token")},
 		{"403 of another kind", status(403, "not_allowed")},
 		{"304 without a lease", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }},
+		{"304 of another policy, from a replica that is behind", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("ETag", `"e1.r0.000000000000-jose"`)
+			w.Header().Set(HeaderLease, "300")
+			w.WriteHeader(304)
+		}},
+		{"304 of no policy", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(HeaderLease, "300")
+			w.WriteHeader(304)
+		}},
 		{"an empty 200", func(http.ResponseWriter, *http.Request) {}},
 		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 	}
@@ -271,7 +290,7 @@ func TestStateIsForItsUserOnly(t *testing.T) {
 	}
 	var pinned pins
 	raw, _ := os.ReadFile(filepath.Join(dir, filePins))
-	if err := json.Unmarshal(raw, &pinned); err != nil || pinned.Audience != "aud_1" || len(pinned.Keys.Keys) != 1 {
+	if err := json.Unmarshal(raw, &pinned); err != nil || pinned.Root != thumbprintOf(t, p.root) || pinned.Version != 1 || pinned.Audience != "aud_1" || len(pinned.Keys.Keys) != 1 {
 		t.Errorf("pins are %s", raw)
 	}
 }

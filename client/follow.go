@@ -224,22 +224,28 @@ func (f *Feed) reject(revision int64, err error) error {
 	return fmt.Errorf("policy was rejected: %w", err)
 }
 
-// revoke denies everything from now on and wipes what is on disk.
+// revoke denies everything from now on and wipes what is on disk. It is called at each answer that says so, and wipes
+// again what could not be wiped.
 func (f *Feed) revoke() {
 	f.mu.Lock()
 	already := f.revoked
 	f.revoked, f.snapshot, f.lease = true, nil, lease{}
 	if !already {
+		f.wiped = false
 		f.announce()
 	}
 	f.mu.Unlock()
-	if already {
+	if !already {
+		f.log.Error("this gateway was revoked: it denies everything")
+	}
+	if f.wiped {
 		return
 	}
-	f.log.Error("this gateway was revoked: it denies everything")
 	if err := f.disk.wipe(); err != nil {
 		f.log.Error("policy was not wiped", slog.Any("error", err))
+		return
 	}
+	f.wiped = true
 }
 
 func (f *Feed) saved(s *Snapshot) savedLease {

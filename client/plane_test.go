@@ -216,8 +216,14 @@ func thumbprintOf(t *testing.T, key ed25519.PrivateKey) string {
 // publish serves a revision.
 func (p *plane) publish(epoch, revision int64) {
 	p.t.Helper()
+	p.publishBy(epoch, revision, p.key, "k1")
+}
+
+// publishBy serves a revision that another key signed.
+func (p *plane) publishBy(epoch, revision int64, key ed25519.PrivateKey, kid string) {
+	p.t.Helper()
 	d := document(epoch, revision, "aud_1")
-	p.serveJWS(signed(p.t, d, p.key, "k1"), policy.ETag(epoch, revision, d.ContentDigest(), "jose"))
+	p.serveJWS(signed(p.t, d, key, kid), policy.ETag(epoch, revision, d.ContentDigest(), "jose"))
 }
 
 func (p *plane) serveJWS(jws, etag string) {
@@ -259,8 +265,14 @@ func (p *plane) client(now func() time.Time) *Client {
 // follow runs a feed until the test ends, or stop is called.
 func (p *plane) follow(dir string, now func() time.Time) (f *Feed, stop func()) {
 	p.t.Helper()
+	return p.followRoot(dir, now, "")
+}
+
+// followRoot is follow with a root key that is configured.
+func (p *plane) followRoot(dir string, now func() time.Time, root string) (f *Feed, stop func()) {
+	p.t.Helper()
 	f, err := NewFeed(FeedConfig{
-		Client: p.client(now), StateDir: dir, Wait: time.Second, Retry: 5 * time.Millisecond, Report: 50 * time.Millisecond,
+		Client: p.client(now), StateDir: dir, RootKey: root, Wait: time.Second, Retry: 5 * time.Millisecond, Report: 50 * time.Millisecond,
 		Commands: []Command{{Name: "files", Digest: canonical.Sum("test", nil)}},
 	})
 	if err != nil {
