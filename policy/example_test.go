@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,10 +71,14 @@ type decided struct {
 	Kind      policy.Kind      `json:"kind"`
 	Name      string           `json:"name"`
 	Principal policy.Principal `json:"principal"`
+	Arguments json.RawMessage  `json:"arguments,omitempty"`
 	Now       time.Time        `json:"now"`
 	Outcome   string           `json:"outcome"`
 	Reason    policy.Reason    `json:"reason"`
-	Limits    []string         `json:"limits,omitempty"` // ids of the guardrails whose rate limits count the call
+	Limits    []string         `json:"limits,omitempty"`  // ids of the guardrails whose rate limits count the call
+	Budgets   []string         `json:"budgets,omitempty"` // the same of token budgets
+
+	MaxResponseBytes int64 `json:"max_response_bytes,omitempty"`
 }
 
 const exampleFile = "testdata/example.json"
@@ -98,7 +103,7 @@ func digestOf(t *testing.T, domain, raw string) canonical.Digest {
 	return canonical.Sum(domain, must(canonical.Exact([]byte(raw)))(t))
 }
 
-// exampleSource is a registry with one server, two grants and four guardrails.
+// exampleSource is a registry with one server, and rules of every kind.
 func exampleSource(t *testing.T) policy.Source {
 	t.Helper()
 	definition := func(raw string) canonical.Digest { return digestOf(t, "countersign/definition/v1", raw) }
@@ -117,17 +122,25 @@ func exampleSource(t *testing.T) policy.Source {
 					ID: "tol_3", Kind: policy.KindTool, Name: "delete_orders", Definition: definition(exampleDefinition), Risk: policy.Destructive,
 					InputSchema: json.RawMessage(`{"properties":{"ids":{"items":{"type":"string"},"type":"array"}},"required":["ids"],"type":"object"}`),
 				},
+				{
+					ID: "tol_5", Kind: policy.KindTool, Name: "refund_order", Definition: definition(`{"name":"refund_order"}`), Risk: policy.Write,
+					InputSchema: json.RawMessage(`{"properties":{"amount":{"type":"number"},"ticket":{"type":"string"}},"required":["amount"],"type":"object"}`),
+				},
 				{ID: "tol_4", Kind: policy.KindResource, Name: "orders://order/{id}", Definition: definition(`{"uriTemplate":"orders://order/{id}","name":"order"}`), Risk: policy.ReadOnly},
 			},
 		}},
 		Grants: []policy.SourceGrant{
 			{
 				Grant:    policy.Grant{ID: "grt_1", Name: "Developers work with orders", Subject: policy.Subject{Groups: []string{"developers"}}, NotAfter: &until},
-				Resource: policy.Resource{Servers: []string{"com.example/*"}},
+				Resource: policy.Resource{Servers: []string{"com.example/*"}, Names: []string{"list_*", "update_*", "delete_*"}},
 			},
 			{
 				Grant:    policy.Grant{ID: "grt_2", Name: "Claude reads orders", Subject: policy.Subject{Users: []string{"https://login.example.com|ines"}, Models: []string{"claude-*"}}},
 				Resource: policy.Resource{Labels: []string{"shop"}, Kinds: []policy.Kind{policy.KindTool, policy.KindResource}, Risks: []policy.Risk{policy.ReadOnly}},
+			},
+			{
+				Grant:    policy.Grant{ID: "grt_3", Name: "Support refunds up to 100", Subject: policy.Subject{Groups: []string{"support"}}, Condition: "args.amount <= 100"},
+				Resource: policy.Resource{Servers: []string{"com.example/orders"}, Names: []string{"refund_order"}},
 			},
 		},
 		Guardrails: []policy.SourceGuardrail{
@@ -158,7 +171,19 @@ func exampleSource(t *testing.T) policy.Source {
 				},
 				Resource: policy.Resource{Labels: []string{"shop"}, Names: []string{"list_*", "delete_*"}},
 			},
+			exampleGuardrail("grd_5", "A refund above 50 needs a person", "args.amount > 50", policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}}, "refund_*"),
+			exampleGuardrail("grd_6", "A refund names its ticket", "", policy.Effect{Require: `args.ticket.matches("^T-[0-9]+$")`}, "refund_*"),
+			exampleGuardrail("grd_7", "Lists cost tokens", "", policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: 50_000, Seconds: 3600}}, "list_*"),
+			exampleGuardrail("grd_8", "No list is endless", "", policy.Effect{MaxResponseBytes: 65_536}, "list_*"),
 		},
+	}
+}
+
+// exampleGuardrail is one for everyone, on tools of orders.
+func exampleGuardrail(id, name, condition string, effect policy.Effect, tools string) policy.SourceGuardrail {
+	return policy.SourceGuardrail{
+		Guardrail: policy.Guardrail{ID: id, Name: name, Subject: policy.Subject{Everyone: true}, Condition: condition, Effect: effect},
+		Resource:  policy.Resource{Servers: []string{"com.example/orders"}, Names: []string{tools}},
 	}
 }
 
@@ -183,6 +208,11 @@ func exampleDecisions() []decided {
 	once.Kind, once.Principal.AMR = policy.KindResource, []string{"pwd"}
 	twice := once
 	twice.Principal.AMR = []string{"pwd", "otp"}
+	refund := func(arguments string) decided {
+		d := tool("refund_order", who("sara", "support", "desk", "", policy.Unknown))
+		d.Arguments = json.RawMessage(arguments)
+		return d
+	}
 	return []decided{
 		tool("list_orders", tomas), late, tool("delete_orders", tomas),
 		tool("delete_orders", who("tomas", "developers", "night-shift", "", policy.Unknown)),
@@ -191,7 +221,14 @@ func exampleDecisions() []decided {
 		tool("list_orders", ines), once, twice,
 		tool("list_orders", who("ines", "", "claude-code", "claude-5", policy.Declared)),
 		tool("delete_orders", ines),
+		refund(`{"amount": 40, "ticket": "T-7"}`), refund(`{"amount": 80, "ticket": "T-7"}`), refund(`{"amount": 400, "ticket": "T-7"}`),
+		refund(`{"amount": "40", "ticket": "T-7"}`), refund(`{"amount": 40}`),
 	}
+}
+
+// request is the question that d answers.
+func (d *decided) request() policy.Request {
+	return policy.Request{Server: d.Server, Kind: d.Kind, Name: d.Name, Principal: &d.Principal, Arguments: d.Arguments, Now: d.Now}
 }
 
 // makeExample computes all that testdata/example.json should hold.
@@ -227,11 +264,9 @@ func makeExample(t *testing.T) published {
 	index := must(policy.NewIndex(document))(t)
 	for i := range p.Decisions {
 		d := &p.Decisions[i]
-		v := index.Decide(policy.Request{Server: d.Server, Kind: d.Kind, Name: d.Name, Principal: &d.Principal, Now: d.Now})
-		d.Outcome, d.Reason = v.Outcome.String(), v.Reason
-		for _, g := range v.Limits {
-			d.Limits = append(d.Limits, document.Guardrails[g].ID)
-		}
+		v := index.Decide(d.request())
+		d.Outcome, d.Reason, d.MaxResponseBytes = v.Outcome.String(), v.Reason, v.MaxResponseBytes
+		d.Limits, d.Budgets = guardrailIDs(index, v.Limits), guardrailIDs(index, v.Budgets)
 	}
 	return p
 }
@@ -308,6 +343,11 @@ func (d decided) row() string {
 	if p.Model != "" {
 		model += ", " + string(p.ModelAssurance)
 	}
+	what := d.Name
+	if len(d.Arguments) > 0 {
+		what += " " + string(d.Arguments)
+	}
 	return fmt.Sprintf("| %s | %s | %s | %s | `%s` | %s | %s | `%s` | %s |", who, or(strings.Join(p.AMR, ", "), "not told"),
-		or(p.Agent, "unknown"), model, d.Name, d.Now.Format("2 Jan 15:04"), d.Outcome, d.Reason, or(strings.Join(d.Limits, ", "), "none"))
+		or(p.Agent, "unknown"), model, what, d.Now.Format("2 Jan 15:04"), d.Outcome, d.Reason,
+		or(strings.Join(slices.Concat(d.Limits, d.Budgets), ", "), "none"))
 }

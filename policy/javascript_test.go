@@ -147,7 +147,7 @@ func TestJavaScriptDecidesTheExample(t *testing.T) {
 	ix := must(policy.NewIndex(must(policy.Decode([]byte(example.Document)))(t)))(t)
 	var requests []policy.Request
 	for _, d := range example.Decisions {
-		requests = append(requests, policy.Request{Server: d.Server, Kind: d.Kind, Name: d.Name, Principal: &d.Principal, Now: d.Now})
+		requests = append(requests, d.request())
 	}
 	sameAsJavaScript(t, ask, ix, requests)
 	var call struct{ Digest, Canonical string }

@@ -84,6 +84,7 @@ var beyondSchema = []string{
 	"are out of order",          // labels
 	"is not after not_before",   // compares two members
 	"are not ascending indexes", // the places of rules: their order, and that there are so many rules
+	"does not compile",          // an expression
 }
 
 // TestSchemaIsAsStrictAsDecode changes one thing at a time in documents that have one of everything. What Decode then
@@ -125,17 +126,21 @@ func oneOfEachEffect(t *testing.T) []byte {
 	src := policy.Source{Issuer: "https://countersign.example", Audience: "aud_1", Epoch: 1, Generation: 7, MaxStaleSeconds: 60}
 	src.Servers = []policy.Server{storyServer{Team: "t", Tools: map[string]policy.Risk{"read": policy.ReadOnly}}.server("a/x")}
 	models := policy.Subject{Users: []string{"ann"}, Groups: []string{"dev"}, Agents: []string{"code"}, Models: []string{"claude"}, AllowDeclared: true}
-	src.Grants = []policy.SourceGrant{{Grant: policy.Grant{ID: "g", Subject: models}, Resource: policy.Resource{Servers: []string{"*"}}}}
+	src.Grants = []policy.SourceGrant{{Grant: policy.Grant{ID: "g", Subject: models, Condition: "has(args.ids)"}, Resource: policy.Resource{Servers: []string{"*"}}}}
 	for i, effect := range []policy.Effect{
 		{Deny: true},
 		{Approval: &policy.Approval{Quorum: 2, DenyQuorum: 2, OwningTeam: true, Teams: []string{"t2"}, PendingSeconds: 60}},
 		{MFA: true},
 		{RateLimit: &policy.RateLimit{Calls: 10, Seconds: 60}},
+		{Require: "args.amount <= 100"},
+		{TokenBudget: &policy.TokenBudget{Tokens: 50_000, Seconds: 3600}},
+		{MaxResponseBytes: 65_536},
 	} {
-		src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{
-			Guardrail: policy.Guardrail{ID: fmt.Sprintf("r%d", i), Subject: policy.Subject{Everyone: true}, Except: models, Effect: effect},
-			Resource:  policy.Resource{Servers: []string{"*"}},
-		})
+		rule := policy.Guardrail{ID: fmt.Sprintf("r%d", i), Subject: policy.Subject{Everyone: true}, Effect: effect}
+		if i == 0 {
+			rule.Except, rule.Condition = models, "!has(args.dry_run)"
+		}
+		src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{Guardrail: rule, Resource: policy.Resource{Servers: []string{"*"}}})
 	}
 	doc, _, err := policy.Compile(src, noon)
 	if err != nil {
