@@ -97,7 +97,7 @@ export class Follower {
     const response = await this.#plane.send("/v1/policy", { headers, signal, seconds: wait + 15 });
     const lease = Number(response.headers.get("Policy-Lease")); // without it the answer renews nothing
     if (response.status === 304) {
-      if (response.headers.get("ETag") !== active?.etag) throw new Error("this 304 is not about the policy that we hold");
+      if (strong(response.headers.get("ETag")) !== strong(active?.etag)) throw new Error("this 304 is not about the policy that we hold");
       if (lease > 0) await this.#keep(lease);
       return;
     }
@@ -219,6 +219,9 @@ export class Follower {
     }
   }
 }
+
+/** Undoes what a proxy that compresses does to an ETag. */
+const strong = (etag) => etag?.replace(/^W\//, "");
 
 /** From half of it to all of it, so that a fleet which lost its control plane does not come back at once. */
 const jitter = (seconds) => seconds * (0.5 + Math.random() / 2);
