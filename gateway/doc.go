@@ -14,9 +14,19 @@
 //   - No method passes that it does not know, no call without a policy whose lease runs.
 //   - A held call is executed at most once for each approval: the confirmation is redeemed, by one request of
 //     one attempt, before the first byte goes to the server.
+//   - Conditions see the arguments that were read, without our own confirmation token; for a resource its address. What a
+//     condition forbids is not forwarded, and one that cannot be evaluated forbids for a grant and holds for a guardrail.
+//   - A call that runs keeps to what its guardrails demand of it on its way, a held one too: how often it is made, what it
+//     costs in tokens, how long its result is. A token is taken to be four bytes of the arguments and of every message
+//     that passes back for the call, as it passes; the request is reserved before, and given back if it was never sent.
+//     What a result costs beyond what is left is owed, and the next call waits until it came back. A result that is too
+//     long is withheld whole, on whichever stream of the session it comes, and the caller is told so.
+//   - All of that is counted in each instance by itself, from nothing when it starts: behind a balancer with three of them,
+//     a caller may get up to three times as much.
 //   - A caller's token goes to nobody but the control plane, as evidence of who asks for an approval.
 //
 // It speaks both eras of MCP on one address: up to 2025-11-25 with initialize and sessions, which it binds to
 // the principal that opened them, and the stateless protocol from 2026-07-28 on, where headers must match the
-// body. It never re-encodes what it forwards; of answers it rewrites only lists.
+// body. It never re-encodes what it forwards; of answers it rewrites only lists, and replaces those that are too long. No
+// message of an upstream that it holds in memory is longer than 32 MiB.
 package gateway

@@ -125,6 +125,27 @@ func TestStdioServerInEachEra(t *testing.T) {
 	}
 }
 
+func TestObligationsOfAStdioServer(t *testing.T) {
+	t.Parallel()
+	s := newStdioStand(t, "plain", nil)
+	s.guardedWhere("grd_2", "has(args.status)", atMost(20), "list_orders").guarded("grd_3", budget(20, 600), "list_orders").publish()
+	for i, era := range eras {
+		clock := s.clocked()
+		clock.move(time.Duration(2*i) * 24 * time.Hour)
+		ada := s.connect("ada", era, nil)
+		if res := call(t, ada, "list_orders", `{"status":"open"}`); !strings.Contains(textOf(res), "over the limit of 20") {
+			t.Errorf("%s: %q", era, textOf(res))
+		}
+		clock.move(24 * time.Hour)
+		if res := call(t, ada, "list_orders", `{}`); !strings.Contains(textOf(res), "o-1001") {
+			t.Errorf("%s, without the condition: %q", era, textOf(res))
+		}
+		if res := call(t, ada, "list_orders", `{}`); reasonOf(res) != "token_budget_spent" {
+			t.Errorf("%s: %q", era, textOf(res))
+		}
+	}
+}
+
 func TestStdioServerGetsNothingOfOurs(t *testing.T) {
 	t.Parallel()
 	s := newStdioStand(t, "plain", nil)

@@ -15,8 +15,12 @@ import (
 const wanted = `{
 	"teams": [{"name": "Data", "groups": ["analysts"]}],
 	"servers": [{"name": "com.example/db", "team": "Data", "labels": ["env=prod"], "url": "https://db.example.com/mcp"}],
-	"grants": [{"key": "analysts", "name": "Analysts", "for": {"groups": ["analysts"]}, "on": {"servers": ["com.example/db"]}}],
+	"grants": [{"key": "analysts", "name": "Analysts", "for": {"groups": ["analysts"]}, "on": {"servers": ["com.example/db"]},
+		"condition": "args.rows <= 100"}],
 	"guardrails": [
+		{"key": "euros", "name": "Euros", "for": {"everyone": true}, "on": {"servers": ["com.example/*"]}, "require": "args.currency == 'EUR'"},
+		{"key": "large", "name": "Large", "for": {"everyone": true}, "on": {"servers": ["com.example/*"]}, "token_budget": "50000/hour"},
+		{"key": "long", "name": "Long", "for": {"everyone": true}, "on": {"servers": ["com.example/*"]}, "max_response_bytes": 200000},
 		{"key": "slow", "name": "Slowly", "for": {"everyone": true}, "on": {"servers": ["com.example/*"]}, "rate_limit": "10/min"},
 		{"key": "two", "name": "Two", "for": {"everyone": true}, "on": {"servers": ["*"], "risks": ["destructive"]},
 		 "approval": {"quorum": 2, "teams": ["data"], "pending": "2h"}}]
@@ -34,7 +38,7 @@ func TestAutomationAppliesFiles(t *testing.T) {
 	w := newWorld(t)
 	admin, viewer := w.automation("", identity.Admin), w.automation("", identity.Viewer)
 	plan := viewer.plan(wanted)
-	if len(plan.Changes) != 5 || plan.Unmanaged.Guardrails != 1 || plan.Unmanaged.Teams != 1 {
+	if len(plan.Changes) != 8 || plan.Unmanaged.Guardrails != 1 || plan.Unmanaged.Teams != 1 {
 		t.Fatalf("the plan is %+v", plan)
 	}
 	apply := planBody(wanted, fmt.Sprintf(`,"digest":%q`, plan.Digest))
@@ -46,7 +50,7 @@ func TestAutomationAppliesFiles(t *testing.T) {
 		t.Fatalf("%s became %s", before, after)
 	}
 	done := into[registry.Plan](t, admin.call(post, "/v1/apply", apply).want(t, http.StatusOK))
-	if done.Generation != plan.Generation+1 || len(done.Changes) != 5 {
+	if done.Generation != plan.Generation+1 || len(done.Changes) != 8 {
 		t.Errorf("done: %+v", done)
 	}
 	admin.call(post, "/v1/apply", apply).wantProblem(t, http.StatusPreconditionFailed, "plan_changed")
@@ -54,14 +58,15 @@ func TestAutomationAppliesFiles(t *testing.T) {
 		t.Errorf("planned again: %+v", again)
 	}
 
-	exported := viewer.get("/v1/export").want(t, http.StatusOK, `"key":"slow"`, `"rate_limit":"10/min"`, `"pending":"2h"`, `"teams":["Data"]`)
+	exported := viewer.get("/v1/export").want(t, http.StatusOK, `"key":"slow"`, `"rate_limit":"10/min"`,
+		`"token_budget":"50000/h"`, `"max_response_bytes":200000`, `"require":"args.currency == 'EUR'"`, `"pending":"2h"`, `"teams":["Data"]`)
 	if again := viewer.plan(exported.body); !again.Empty() || again.Unmanaged != (registry.Unmanaged{}) {
 		t.Errorf("the export planned: %+v", again)
 	}
 	yaml := viewer.get("/v1/export", "Accept", yamlType).want(t, http.StatusOK, "rate_limit: 10/min", "groups: [analysts]")
 	set, _, err := desired.Read(desired.File{Name: "export.yaml", Data: []byte(yaml.body)})
 	must(t, err)
-	if len(set.Servers) != 1 || len(set.Guardrails) != 3 || yaml.header.Get("Content-Type") != yamlType {
+	if len(set.Servers) != 1 || len(set.Guardrails) != 6 || set.Grants[0].Condition != "args.rows <= 100" || yaml.header.Get("Content-Type") != yamlType {
 		t.Errorf("%v is %+v", yaml.header, set)
 	}
 
@@ -84,6 +89,9 @@ func TestPlansOfBadSetsSayWhere(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, code, field string }{
 		"an unknown field":        {`"groups": ["analysts"]}, "on"`, `"group": ["analysts"]}, "on"`, "invalid_json", ""},
 		"a rate that is none":     {"10/min", "10 a minute", "invalid_json", ""},
+		"a condition that is cut": {"args.rows <= 100", "args.rows <=", "invalid_set", "grants[analysts].condition"},
+		"a budget that is none":   {"50000/hour", "a lot", "invalid_json", ""},
+		"a limit of nothing":      {"200000", "-1", "invalid_set", "guardrails[long].max_response_bytes"},
 		"an unknown team":         {`["data"]`, `["nobody"]`, "invalid_set", "guardrails[two].approval.teams"},
 		"a subject of nobody":     {`"for": {"groups": ["analysts"]}`, `"for": {}`, "invalid_set", "grants[analysts].for"},
 		"two effects":             {`"rate_limit": "10/min"`, `"rate_limit": "10/min", "deny": true`, "invalid_set", "guardrails[slow]"},
