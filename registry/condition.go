@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,8 @@ func checkCondition(invalid *problem.Error, condition string) {
 }
 
 // ConditionFindings says what an expression asks of the arguments that some of the tools a resource reaches today do not
-// take, a sentence each; none if it suits all of them. It needs identity.ReadPolicy.
+// take, a sentence each, and then which arguments it needs that a call may leave out; none if it suits all of them and
+// needs nothing of the kind. It needs identity.ReadPolicy.
 //
 // Problems: Invalid invalid_condition, with the field condition: it is no condition, or it suits none of these tools;
 // Invalid invalid_resource.
@@ -44,7 +46,7 @@ func (r *Registry) ConditionFindings(ctx context.Context, who identity.Principal
 	if s := suits["condition"]; s.none() {
 		return nil, problem.New(problem.Invalid, "invalid_condition", "This is no condition for these tools.").Field("condition", s.refusal())
 	}
-	return suits["condition"].findings(), nil
+	return bounded(slices.Concat(suits["condition"].said, suits["condition"].noted)), nil
 }
 
 // expressions are those of a rule, by the field that has them.
@@ -116,9 +118,6 @@ func (r *Registry) suits(ctx context.Context, resource policy.Resource, all expr
 	return suits, nil
 }
 
-// conditionFindings says what of an expression the input schema of a tool does not know.
-func conditionFindings(string, policy.Tool) []string { return nil }
-
 // Bounds of a comparison.
 const (
 	mostSuited   = 1000 // tools that are looked at
@@ -131,6 +130,7 @@ type suit struct {
 	fits   int  // of them, those that it suits
 	more   bool // there are tools that were not looked at
 	said   []string
+	noted  []string // what does not speak against it
 }
 
 // suitOf compares an expression with the tools of a document that are reached.
@@ -154,13 +154,19 @@ func suitOf(expr string, d *policy.Document, reached func(*policy.Tool) bool) *s
 
 func (s *suit) look(expr, server string, t *policy.Tool) {
 	s.looked++
-	found := conditionFindings(expr, *t)
+	found := policy.ConditionFindings(expr, *t)
 	if len(found) == 0 {
 		s.fits++
 	}
-	for _, sentence := range found {
-		s.said = append(s.said, desired.Visible(server+": "+t.Name)+": "+sentence)
+	s.said = about(s.said, server, t, found)
+	s.noted = about(s.noted, server, t, policy.ConditionNotes(expr, *t))
+}
+
+func about(said []string, server string, t *policy.Tool, sentences []string) []string {
+	for _, sentence := range sentences {
+		said = append(said, desired.Visible(server+": "+t.Name)+": "+sentence)
 	}
+	return said
 }
 
 // none reports whether the expression suits none of the tools that are reached.
@@ -174,10 +180,10 @@ func (s *suit) refusal() string {
 	return fmt.Sprintf("This suits none of the %d tools that the rule reaches. The first: %s", s.looked, s.said[0])
 }
 
-// findings are what there is to say of an expression that suits some of the tools.
-func (s *suit) findings() []string {
-	if more := len(s.said) - mostFindings; more > 0 {
-		return append(s.said[:mostFindings:mostFindings], fmt.Sprintf("And %d more.", more))
+// bounded says how many more there are where there are too many.
+func bounded(sentences []string) []string {
+	if more := len(sentences) - mostFindings; more > 0 {
+		return append(sentences[:mostFindings:mostFindings], fmt.Sprintf("And %d more.", more))
 	}
-	return s.said
+	return sentences
 }

@@ -34,7 +34,7 @@ func (p *planner) checkSuits(after *policy.Document) error {
 				p.invalid.Field(c.path(setField(field)), s.refusal())
 				continue
 			}
-			said := append([]string{p.steps[c.step].Consequence}, s.findings()...)
+			said := append([]string{p.steps[c.step].Consequence}, bounded(s.said)...)
 			said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
 			p.steps[c.step].Consequence = strings.Join(said, "; ")
 		}
