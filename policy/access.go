@@ -223,38 +223,47 @@ func (ix *Index) Access(server string, p *Principal, now time.Time) iter.Seq[Eff
 // effective sums up the steps of a tool.
 func effective(s *Server, tool *Tool, steps []Step) Effective {
 	e := Effective{Server: s, Tool: tool, Outcome: Allow, Reason: ReasonAllowed}
+	sure := false // a grant does not ask about the arguments
 	for i := range steps {
-		step := &steps[i]
-		if !step.Matched() {
-			continue
-		}
-		switch step.Ruling {
-		case RulingAllow:
-			e.Grants = append(e.Grants, step.Index)
-		case RulingDeny:
-			e.Guardrails = append(e.Guardrails, step.Index)
-			if step.Guardrail.Effect.MFA { // to be had by signing in again
-				e.Depends = true
-			} else if e.Outcome != Deny {
-				e.Outcome, e.Reason = Deny, ReasonDeniedByGuardrail
+		switch step := &steps[i]; step.Rule {
+		case "grant":
+			if step.Matched() {
+				e.Grants = append(e.Grants, step.Index)
+				sure = sure || !step.open
 			}
-		case RulingHold:
-			e.Guardrails = append(e.Guardrails, step.Index)
-			if e.Outcome == Allow {
-				e.Outcome, e.Reason = Hold, ReasonApprovalRequired
-			}
-		case RulingPass, RulingMet, RulingLimit, RulingMiss:
+		case "guardrail":
+			e.restrain(step)
 		}
 	}
+	e.Depends = e.Depends || !sure
 	switch {
 	case s.State != Active:
 		return e.deny(ReasonSuspended)
 	case tool.Held:
 		return e.deny(ReasonDrifted)
 	case e.Outcome == Deny:
-		e.Depends = false
+		return e.deny(e.Reason)
 	}
 	return e
+}
+
+// restrain takes a guardrail into account that perhaps holds.
+func (e *Effective) restrain(step *Step) {
+	rule := step.Guardrail
+	switch {
+	case rule.Effect.counts() || step.Ruling == RulingMet && !step.open || step.Ruling == RulingMiss && !step.open:
+		return
+	case step.open, rule.Effect.MFA: // known when somebody calls, or to be had by signing in again
+		e.Depends = true
+	case step.Ruling == RulingHold && e.Outcome == Allow:
+		e.Outcome, e.Reason = Hold, ReasonApprovalRequired
+	case step.Ruling == RulingDeny && e.Outcome != Deny:
+		e.Outcome, e.Reason = Deny, ReasonRequirementNotMet
+		if rule.Effect.Deny {
+			e.Reason = ReasonDeniedByGuardrail
+		}
+	}
+	e.Guardrails = append(e.Guardrails, step.Index)
 }
 
 // Granting returns the grants that reach what r names, whoever r is from and whenever.

@@ -78,3 +78,30 @@ func TestCouldIsNeverTooNarrow(t *testing.T) {
 		}
 	})
 }
+
+// TestAccessOfACallerIsWhatIsDecided: what a caller is said to have does not change with the arguments unless it is said
+// to depend, and what is left out is denied whatever they are.
+func TestAccessOfACallerIsWhatIsDecided(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		ix := compile(t, drawSource.Draw(t, "source"))
+		r := drawRequest.Draw(t, "request")
+		d := ix.Document()
+		for i := range d.Servers {
+			s := &d.Servers[i]
+			had := map[*policy.Tool]policy.Effective{}
+			for e := range ix.Access(s.Name, r.Principal, r.Now) {
+				had[e.Tool] = e
+			}
+			for j := range s.Tools {
+				tool := &s.Tools[j]
+				each := r
+				each.Server, each.Kind, each.Name = s.Name, tool.Kind, tool.Name
+				v, e := ix.Decide(each), had[tool]
+				if !e.Depends && e.Outcome != v.Outcome {
+					t.Errorf("%s: has %v %s, decided %v %s", describe(each), e.Outcome, e.Reason, v.Outcome, v.Reason)
+				}
+			}
+		}
+	})
+}

@@ -53,6 +53,7 @@ type Step struct {
 	Decides   bool        // this step settled it
 	Moot      bool        // a step before has denied already
 	server    *Server
+	open      bool // it asks about arguments that are not known
 }
 
 // Matched reports whether the step is a rule that matches the call.
@@ -189,7 +190,7 @@ func (t *tracer) grant(s *server, tool *Tool, g int) Step {
 		step.Ruling = RulingMiss
 	}
 	if step.Miss == "" || step.Miss == MissCondition {
-		step.Condition = t.question.evaluation(t.index.grants[g].condition)
+		step.Condition, step.open = t.question.evaluation(t.index.grants[g].condition), t.asks(t.index.grants[g].condition)
 	}
 	return step
 }
@@ -205,7 +206,7 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	}
 	step.Miss = t.index.guardrails[g].misses(&t.caller, &t.question)
 	if step.Miss == "" || step.Miss == MissCondition {
-		step.Condition = t.question.evaluation(t.index.guardrails[g].condition)
+		step.Condition, step.open = t.question.evaluation(t.index.guardrails[g].condition), t.asks(t.index.guardrails[g].condition)
 	}
 	if step.Miss != "" {
 		step.Ruling = RulingMiss
@@ -219,11 +220,15 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	case rule.Effect.Require != "":
 		step.Require = t.question.evaluation(t.index.guardrails[g].require)
 		step.Ruling = demanded(t.question.favours(t.index.guardrails[g].require))
+		step.open = step.open || t.asks(t.index.guardrails[g].require)
 	case rule.Effect.Approval != nil:
 		step.Ruling = RulingHold
 	}
 	return step
 }
+
+// asks reports whether an expression is about arguments that are not known.
+func (t *tracer) asks(c *condition) bool { return c != nil && t.listing && c.usesArgs }
 
 func demanded(met bool) Ruling {
 	if met {

@@ -23,12 +23,13 @@ func (t *tracer) nearest(s *server, found []int) []Near {
 	var near []Near
 	seen := map[int]int{} // grant → place in near
 	collect := func(tool *Tool, elsewhere bool) {
+		t.turn(s.Server, tool)
 		for _, g := range tool.Grants {
 			at, known := seen[g]
 			if !known {
 				at = len(near)
 				seen[g] = at
-				near = append(near, t.near(g))
+				near = append(near, t.near(g, elsewhere))
 			}
 			if elsewhere {
 				near[at].Elsewhere = append(near[at].Elsewhere, tool.Name)
@@ -50,13 +51,17 @@ func (t *tracer) nearest(s *server, found []int) []Near {
 }
 
 // near says what the caller lacks for a grant. The distance puts what can be had by asking again, or later, before what
-// an agent is, and that before who one is.
-func (t *tracer) near(g int) Near {
+// an agent is, and that before who one is. Whether its condition would be true of another tool is not asked.
+func (t *tracer) near(g int, elsewhere bool) Near {
 	rule := &t.index.document.Grants[g]
 	n := Near{Grant: rule, Index: g}
 	for _, miss := range t.lacks(g) {
-		n.Needs = append(n.Needs, rule.need(miss, t.request.Principal))
+		n.Needs = append(n.Needs, rule.need(miss, &t.request))
 		n.distance += distances[miss]
+	}
+	if made := t.index.grants[g].condition; !elsewhere && made != nil && !t.favours(made) {
+		n.Needs = append(n.Needs, t.evaluation(made).need())
+		n.distance += distances[MissCondition]
 	}
 	return n
 }
@@ -65,7 +70,7 @@ var distances = map[Miss]int{
 	MissCondition: 1, MissBefore: 2, MissModel: 3, MissAgent: 4, MissGroup: 6, MissAfter: 8, MissUser: 10, MissNobody: 20,
 }
 
-// lacks returns every part of a grant that misses the caller.
+// lacks returns every part of a grant that misses the caller, but for its condition.
 func (t *tracer) lacks(g int) []Miss {
 	var all []Miss
 	rule := &t.index.grants[g]

@@ -71,7 +71,7 @@ func (s Step) requireWords() string {
 	if s.Require == nil {
 		return ""
 	}
-	return ", which " + strings.TrimPrefix(s.Require.Words(), visible(s.Require.Expression)+" ")
+	return ", which" + strings.TrimPrefix(s.Require.Words(), visible(s.Require.Expression))
 }
 
 // Words says what became of the expression: "args.amount <= 100 is false".
@@ -85,8 +85,17 @@ func (e Evaluation) Words() string {
 	return visible(e.Expression) + " is false"
 }
 
-// need says what p needs so that the part of g that misses would match.
-func (g *Grant) need(miss Miss, p *Principal) string {
+// need says what an expression that is not true would need: "meet args.amount <= 100, which is false".
+func (e Evaluation) need() string {
+	if e.Error != "" {
+		return fmt.Sprintf("meet %s, which cannot be evaluated: %s", visible(e.Expression), visible(e.Error))
+	}
+	return "meet " + visible(e.Expression) + ", which is false"
+}
+
+// need says what the caller of r needs so that the part of g that misses would match.
+func (g *Grant) need(miss Miss, r *Request) string {
+	p := r.Principal
 	of := func(noun string, names []string) string { return noun + " " + oneOf(names) }
 	switch miss {
 	case MissUser:
