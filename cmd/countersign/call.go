@@ -68,7 +68,7 @@ func (cmd toolsCmd) Run(ctx context.Context, c *console) error {
 
 // Run calls the tool once. The exit code says what became of it.
 func (cmd callCmd) Run(ctx context.Context, c *console) error {
-	arguments, err := cmd.arguments()
+	arguments, err := readArguments("--args", cmd.Args)
 	if err != nil {
 		return codeError{exitUsage, err.Error()}
 	}
@@ -103,20 +103,21 @@ func (cmd callCmd) Run(ctx context.Context, c *console) error {
 	return nil
 }
 
-func (cmd callCmd) arguments() (json.RawMessage, error) {
-	raw := []byte(cmd.Args)
+// readArguments reads what a flag says: JSON, @ and a file, or - for standard input.
+func readArguments(flag, text string) (json.RawMessage, error) {
+	raw := []byte(text)
 	var err error
 	switch {
-	case cmd.Args == "-":
+	case text == "-":
 		raw, err = io.ReadAll(os.Stdin)
-	case strings.HasPrefix(cmd.Args, "@"):
-		raw, err = os.ReadFile(cmd.Args[1:])
+	case strings.HasPrefix(text, "@"):
+		raw, err = os.ReadFile(text[1:])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading --args: %w", err)
+		return nil, fmt.Errorf("reading %s: %w", flag, err)
 	}
 	if raw = bytes.TrimSpace(raw); !json.Valid(raw) || raw[0] != '{' {
-		return nil, errors.New(`--args has to be a JSON object, as '{"ids":["o-1001"]}'`)
+		return nil, fmt.Errorf(`%s has to be a JSON object, as '{"ids":["o-1001"]}'`, flag)
 	}
 	return raw, nil
 }

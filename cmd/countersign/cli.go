@@ -38,6 +38,8 @@ type cli struct {
 	Plan    planCmd    `cmd:"" help:"Show what it takes to make the registry what files say. Exit: 0 nothing to do, 2 changes, else 1 or 3."`
 	Apply   applyCmd   `cmd:"" help:"Show the plan, ask, and do exactly that, all of it or nothing."`
 	Export  exportCmd  `cmd:"" help:"Write the registry as files."`
+	Explain explainCmd `cmd:"" help:"Say what would become of a call, and why. Exit: 0 allowed, 3 denied, 4 held for approval, else 1 or 2."`
+	Policy  policyCmd  `cmd:"" help:"Policy tests."`
 	Keys    keysCmd    `cmd:"" help:"List, rotate and withdraw signing keys, with the database and the key file."`
 	Epoch   epochCmd   `cmd:"" help:"Move the epoch by hand, with the database."`
 	Version versionCmd `cmd:"" help:"Print the version."`
