@@ -92,7 +92,7 @@ func (w *world) hold(g *edge) *held {
 	h.approval = into[client.Approval](w.t, g.call(http.MethodPost, client.PathApprovals, h.ask).want(w.t, http.StatusCreated))
 	h.guardrail = read[string](w, `select max(id) from guardrails`)
 	test, err := w.delivery.CreatePolicyTest(w.t.Context(), installer, delivery.NewPolicyTest{
-		Name: "Nobody deletes at once", Given: delivery.Given{Server: orders, Name: "delete_orders"}, Expect: delivery.Expect{Outcome: delivery.ExpectHold},
+		Name: "Nobody calls what is not here", Given: delivery.Given{Server: "com.example/nowhere", Name: "any"}, Expect: delivery.Expect{Outcome: delivery.ExpectDeny},
 	})
 	must(w.t, err)
 	h.test = test.ID
