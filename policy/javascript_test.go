@@ -202,7 +202,7 @@ func TestJavaScriptKnowsTheVectors(t *testing.T) {
 	read := func(path ...string) vectors {
 		return into[vectors](t, must(os.ReadFile(filepath.Join(path...)))(t))
 	}
-	check := func(name string, question map[string]string, want string, refused string) {
+	check := func(name string, question map[string]string, want, refused string) {
 		t.Helper()
 		var answer json.RawMessage
 		ask(t, question, &answer)

@@ -24,8 +24,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"countersign/auth"
 	"countersign/client"
 	"countersign/internal/nodetest"
+	"countersign/registry"
 )
 
 // middleman is what stands between a gateway and us: it passes everything on, but for what a test makes it do.
@@ -90,10 +92,11 @@ type scripted struct {
 }
 
 // script starts the gateway of the example for one that is enrolled here.
-func (g *edge) script(t *testing.T, plane, state string) *scripted {
+func (g *edge) script(t *testing.T, plane, state string, environment ...string) *scripted {
 	t.Helper()
 	s := &scripted{state: state, command: nodetest.Command(t, "examples/javascript/gateway.js")}
 	s.command.Env = append(os.Environ(), "CONTROL_PLANE="+plane, "CLIENT_ID="+g.ClientID, "CLIENT_SECRET="+g.Secret, "STATE="+state, "LISTEN=127.0.0.1:0", "WAIT=5")
+	s.command.Env = append(s.command.Env, environment...)
 	stderr, err := s.command.StderrPipe()
 	must(t, err)
 	must(t, s.command.Start())
@@ -133,12 +136,22 @@ type scriptedAnswer struct {
 func (s *scripted) decide(t *testing.T, tool, arguments string) scriptedAnswer {
 	t.Helper()
 	question := `{"server":"` + orders + `","kind":"tool","name":"` + tool + `","principal":{"issuer":"https://idp","subject":"vera"},"arguments":` + arguments + `}`
-	resp, err := http.Post(s.url+"/decide", "application/json", strings.NewReader(question)) //nolint:noctx // of a process that ends with the test
+	resp, err := http.Post(s.url+"/decide", "application/json", strings.NewReader(question))
 	must(t, err)
 	defer resp.Body.Close()
 	var a scriptedAnswer
 	must(t, json.NewDecoder(resp.Body).Decode(&a))
 	return a
+}
+
+// inForce asks what is in force.
+func (s *scripted) inForce(t *testing.T) (in struct{ Epoch int }) {
+	t.Helper()
+	resp, err := http.Get(s.url)
+	must(t, err)
+	defer resp.Body.Close()
+	must(t, json.NewDecoder(resp.Body).Decode(&in))
+	return in
 }
 
 // patiently asks until what is said is what is wanted.
@@ -213,6 +226,43 @@ func TestJavaScriptGatewayFollows(t *testing.T) {
 	})
 }
 
+// TestJavaScriptGatewayKeepsUp changes the key that signs, and then the epoch.
+func TestJavaScriptGatewayKeepsUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g, _ := w.pulled(t)
+	js := g.script(t, w.url, t.TempDir(), "ROOT_KEY="+w.auth.RootKey())
+	js.runs(t, w.revision(g))
+	before, _ := w.auth.PolicyKey()
+
+	_, err := w.auth.Keyring().Rotate(t.Context(), installer, auth.Rotation{Purpose: auth.ForPolicy, Now: true})
+	must(t, err)
+	w.exec(`update keyring set activates_at = clock_timestamp() where state = 'next'`)
+	patiently(t, true, func() bool { kid, _ := w.auth.PolicyKey(); return kid != before })
+	w.edit(t, "Signed by another key")
+	js.runs(t, w.revision(g))
+	var pins struct {
+		Root string
+		Keys []struct{ Kid string }
+	}
+	text, err := os.ReadFile(filepath.Join(js.state, "pins.json"))
+	must(t, err)
+	must(t, json.Unmarshal(text, &pins))
+	if pins.Root != w.auth.RootKey() || len(pins.Keys) != 2 {
+		t.Errorf("pinned %+v", pins)
+	}
+
+	_, err = registry.BumpEpoch(t.Context(), w.db, installer, "restored from a copy")
+	must(t, err)
+	patiently(t, 2, func() int { return js.inForce(t).Epoch })
+
+	fooled := g.script(t, w.url, t.TempDir(), "ROOT_KEY="+before) // another root than ours
+	w.rejected(t, "not by the pinned root")
+	if a := fooled.decide(t, "list_orders", "{}"); a.Reason != "no_policy" {
+		t.Errorf("a policy whose keys another root vouches for: %+v", a)
+	}
+}
+
 // TestJavaScriptGatewayIsNotFooled puts somebody in between who changes what is said.
 func TestJavaScriptGatewayIsNotFooled(t *testing.T) {
 	t.Parallel()
@@ -251,6 +301,7 @@ func TestJavaScriptGatewayIsNotFooled(t *testing.T) {
 
 // resigned is a document signed by somebody else.
 func resigned(t *testing.T, document []byte) string {
+	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	must(t, err)
 	options := (&jose.SignerOptions{}).WithType("countersign-policy").WithHeader("kid", "mine")
