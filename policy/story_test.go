@@ -118,7 +118,7 @@ func TestStories(t *testing.T) {
 	readYAML(t, "callers.yaml", &callers)
 	var servers map[string]storyServer
 	readYAML(t, "servers.yaml", &servers)
-	for _, file := range []string{"meaning.yaml", "subjects.yaml", "resources.yaml", "approvals.yaml", "effects.yaml", "conditions.yaml"} {
+	for _, file := range []string{"meaning.yaml", "subjects.yaml", "resources.yaml", "approvals.yaml", "effects.yaml", "conditions.yaml", "windows.yaml"} {
 		var stories []story
 		readYAML(t, file, &stories)
 		for _, s := range stories {
