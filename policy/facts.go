@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
@@ -24,6 +25,7 @@ type facts struct {
 	unread  error   // why there are none
 	known   map[string]any
 	answers map[*condition]answer
+	spent   uint64 // what all expressions did cost
 	server  *Server
 	tool    *Tool
 }
@@ -62,7 +64,11 @@ func (f *facts) ask(c *condition) (a answer) {
 			a = answer{err: fmt.Errorf("evaluating a condition: %v", r)}
 		}
 	}()
-	value, _, err := c.program.Eval(interpreter.Activation(f))
+	if f.spent > maxDecisionCost {
+		return answer{err: errors.New("the expressions of this decision take too long")}
+	}
+	value, details, err := c.program.Eval(interpreter.Activation(f))
+	f.spent += costOf(details)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -71,6 +77,16 @@ func (f *facts) ask(c *condition) (a answer) {
 		return answer{err: errors.New("the expression is neither true nor false")}
 	}
 	return answer{yes: bool(yes)}
+}
+
+// costOf is what an evaluation did cost, as far as it went.
+func costOf(details *cel.EvalDetails) uint64 {
+	if details != nil {
+		if cost := details.ActualCost(); cost != nil {
+			return *cost
+		}
+	}
+	return maxCost
 }
 
 // Parent is for interpreter.Activation.

@@ -16,11 +16,12 @@ import (
 	"countersign/canonical"
 )
 
-// What an expression may cost, in units of about a tenth of a microsecond. The estimate takes arguments to be as long as
-// they may be, so it refuses only what multiplies; what a call really costs is counted, and ends where it is too much.
+// What expressions may cost, in units of about a tenth of a microsecond. The estimate takes arguments to be as long as
+// they may be, so it refuses only what multiplies them; what a call really costs is counted, and ends where it is too much.
 const (
-	maxEstimate = 100_000_000
-	maxCost     = 300_000
+	maxEstimate     = 2_000_000_000
+	maxCost         = 300_000   // of one expression
+	maxDecisionCost = 1_000_000 // of all of one decision
 )
 
 // Prices that CEL's own list leaves out or knows only where the types are known.
@@ -32,8 +33,8 @@ const (
 
 // Sizes that the estimate goes by, beside that of all arguments.
 const (
-	sizeOfOthers  = 2048 // such as the groups of a principal
-	sizeOfElement = 16   // of a list among the arguments
+	sizeOfOthers  = 256 // such as the groups of a principal
+	sizeOfElement = 16  // of a list among the arguments
 )
 
 // price says what calls cost: before an expression is used for any arguments, and while it is for some.
@@ -93,6 +94,8 @@ func (p price) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
 		units += length(args[0]) * p.steps(string(pattern)) / stepShare
 	case timeZoned(function) && len(args) == 2:
 		units += zonePrice
+	case (function == "startsWith" || function == "endsWith") && len(args) == 2:
+		units += min(length(args[0]), length(args[1])) / bytesForOne
 	case function == operators.In || function == operators.OldIn:
 		units += weigh(args[1])
 	case function == operators.Equals || function == operators.NotEquals:
