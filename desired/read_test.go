@@ -104,6 +104,14 @@ func TestFaultsSayWhereAndWhatWasExpected(t *testing.T) {
 	}
 }
 
+func TestLongConditionIsFolded(t *testing.T) {
+	t.Parallel()
+	set, _, err := Read(File{"folded.yaml", []byte(aGrant + "  condition: >-\n    args.amount <= 100 &&\n    args.currency == 'EUR'\n")})
+	if err != nil || set.Grants[0].Condition != "args.amount <= 100 && args.currency == 'EUR'" {
+		t.Errorf("got %+v, %v", set.Grants, err)
+	}
+}
+
 func TestEveryFaultOfEveryFileIsTold(t *testing.T) {
 	t.Parallel()
 	got := faultsOf(t, aGrant+"  naem: x\nteams:\n- name: 7\n- groups: 3\n", aGrant, aGrant, "a: [")

@@ -233,6 +233,11 @@ func TestTokenIsNoArgument(t *testing.T) {
 	if sent := s.calls("tools/call"); len(sent) != 1 || !strings.Contains(sent[0].body, `"arguments":{"ids":["o-1001"]}`) {
 		t.Errorf("sent %+v", sent)
 	}
+	for _, spelt := range []string{`"confirmation_tok\u0065n":"` + token + `"`, `"confirmation_token":"\u0063` + token[1:] + `"`} {
+		if r := s.modernCall("delete_orders", `{"ids":["o-1001"],`+spelt+`}`); !strings.Contains(r.body, metaApproval) {
+			t.Errorf("%s is seen: %s", spelt, r.body)
+		}
+	}
 	if r := s.modernCall("delete_orders", `{"ids":["o-1001"],"confirmation_token":"yes"}`); !strings.Contains(r.body, "condition_not_met") {
 		t.Errorf("an argument of that name: %s", r.body)
 	}
