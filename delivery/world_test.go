@@ -103,7 +103,10 @@ func (s *Snapshot) generation() int64 {
 
 // build makes a replica that does not run.
 func (w *world) build(pool *pgxpool.Pool) *replica {
-	log := slog.New(slog.DiscardHandler)
+	return newReplica(pool, slog.New(slog.DiscardHandler))
+}
+
+func newReplica(pool *pgxpool.Pool, log *slog.Logger) *replica {
 	hub := postgres.NewHub(pool, log)
 	reg := registry.New(pool, hub, log)
 	r := &replica{registry: reg, pool: pool, stop: func() {}}
