@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -100,6 +101,40 @@ func TestANewEpochIsCompiledAgain(t *testing.T) {
 		t.Errorf("epoch %d after %d", after.Epoch, before.Epoch)
 	}
 	r.hub.Wake(w.ctx, registry.TopicPolicy)
+}
+
+// What is put back from a backup without a new epoch is not followed: gateways hold more.
+func TestAnEarlierEpochIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.build(w.db.NewPool(t))
+	edge := w.enrol(r, "edge", "*")
+	l := leader{Delivery: r.Delivery, failed: map[string]int64{}, all: true}
+	for _, epoch := range []int64{2, 1} {
+		_, err := w.db.Runtime.Exec(w.ctx, `update registry_head set epoch = $1, generation = generation + 1`, epoch)
+		w.must(err)
+		w.must(l.step(w.ctx))
+		w.must(r.catchUp(w.ctx))
+		if s := r.Current(edge.AudienceID); s.Epoch != 2 {
+			t.Errorf("the registry is at epoch %d, served is %d", epoch, s.Epoch)
+		}
+	}
+}
+
+// Notifications are a kindness: here none is ever sent, and those who listen for them are cut off.
+func TestWithoutNotifications(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.start(), w.start()
+	mute := w.build(w.db.NewPool(t))
+	edge := w.enrol(mute, "edge", "*")
+	w.offer(mute, edge.Gateway, "com.acme/orders")
+	w.grant(mute, "reading", "*")
+	cut := w.count(`select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'countersign listen' and datname = current_database()`)
+	began := time.Now()
+	w.upTo(a, edge.AudienceID, w.generation())
+	w.upTo(b, edge.AudienceID, w.generation())
+	t.Logf("%d listeners were cut off; both replicas had it after %v", cut, time.Since(began).Round(time.Millisecond))
 }
 
 func TestANewConfigurationIsANewRevision(t *testing.T) {

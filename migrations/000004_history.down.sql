@@ -1,9 +1,11 @@
 -- For development only: what was kept of earlier generations is lost.
 drop trigger registry_head_numbers on registry_head;
 drop trigger audit_events_note on audit_events;
-drop trigger grants_versions on grants;
-drop trigger guardrails_versions on guardrails;
-drop function number_generation(), note_event(), keep_rule_version();
+drop trigger grants_made on grants;
+drop trigger grants_changed on grants;
+drop trigger guardrails_made on guardrails;
+drop trigger guardrails_changed on guardrails;
+drop function number_generation(), note_event(), keep_rule_versions();
 drop table rule_versions, generations;
 drop function rule_version_stays();
 alter table guardrails drop column emergency;

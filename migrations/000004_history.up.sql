@@ -18,7 +18,8 @@ insert into generations (generation, epoch) select generation, epoch from regist
 
 -- A state of a rule: it holds at the generations from from_generation to before to_generation, and to the present one
 -- if that is null. From null: written by a transaction that has not moved the generation yet. A state that was replaced
--- within its own transaction held never; of a rule that has ended the last state is the one with an end.
+-- within its own transaction held never; of a rule that has ended the last state is the one with an end. So a state ends
+-- at the generation at which the next state of its rule begins.
 create table rule_versions (
   id              bigint generated always as identity primary key,
   rule_id         text not null,
@@ -32,21 +33,26 @@ create table rule_versions (
 );
 create index rule_versions_of on rule_versions (rule_id, id);
 create index rule_versions_from on rule_versions (from_generation);
-create index rule_versions_to on rule_versions (to_generation);
 create index rule_versions_unnumbered on rule_versions (rule_id) where from_generation is null;
 insert into rule_versions (rule_id, kind, version, ended, row, from_generation)
   select g.id, 'grant', g.version, false, to_jsonb(g), h.generation from grants g cross join registry_head h where g.ended_at is null
   union all
   select g.id, 'guardrail', g.version, false, to_jsonb(g), h.generation from guardrails g cross join registry_head h where g.ended_at is null;
 
-create function keep_rule_version() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
+create function keep_rule_versions() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   insert into rule_versions (rule_id, kind, version, ended, row)
-  values (new.id, tg_argv[0], new.version, new.ended_at is not null, to_jsonb(new));
+  select c.id, tg_argv[0], c.version, c.ended_at is not null, to_jsonb(c) from changed c;
   return null;
 end $$;
-create trigger grants_versions after insert or update on grants for each row execute function keep_rule_version('grant');
-create trigger guardrails_versions after insert or update on guardrails for each row execute function keep_rule_version('guardrail');
+create trigger grants_made after insert on grants
+  referencing new table as changed for each statement execute function keep_rule_versions('grant');
+create trigger grants_changed after update on grants
+  referencing new table as changed for each statement execute function keep_rule_versions('grant');
+create trigger guardrails_made after insert on guardrails
+  referencing new table as changed for each statement execute function keep_rule_versions('guardrail');
+create trigger guardrails_changed after update on guardrails
+  referencing new table as changed for each statement execute function keep_rule_versions('guardrail');
 
 -- Whether anybody has a group that a rule names.
 create index people_groups on people using gin (groups);

@@ -49,10 +49,15 @@ func (r *Registry) planRollbackTx(ctx context.Context, tx pgx.Tx, generation int
 	return r.compareTx(ctx, tx, now, set, rollbackOptions)
 }
 
-// setOf writes states of rules in the words of files, save suspensions.
+// setOf writes states of rules in the words of files, save suspensions. A rule that is still at the version of then needs
+// no comparing: it is left out, and of p as well.
 func (p present) setOf(states []ruleState) (set desired.Set, err error) {
 	for _, s := range states {
 		switch {
+		case s.Kind == "grant" && p.grants[s.Row.Key].at(s):
+			delete(p.grants, s.Row.Key)
+		case s.Kind == "guardrail" && p.guardrails[s.Row.Key].at(s):
+			delete(p.guardrails, s.Row.Key)
 		case s.Kind == "grant":
 			g, err := s.Row.desiredGrant()
 			if err != nil {
@@ -69,6 +74,9 @@ func (p present) setOf(states []ruleState) (set desired.Set, err error) {
 	}
 	return set, nil
 }
+
+// at reports whether the rule is at this very state.
+func (k kept[T]) at(s ruleState) bool { return k.id == s.RuleID && k.version == s.Row.Version }
 
 func (r ruleRow) desiredGrant() (desired.Grant, error) {
 	g, err := r.grant()

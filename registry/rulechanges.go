@@ -45,10 +45,8 @@ func (r *Registry) RuleChangesTx(ctx context.Context, tx pgx.Tx, from, to int64)
 	}
 	rows, _ := tx.Query(ctx, `
 		with moved as (
-		  select rule_id, max(generation) as generation from (
-		    select rule_id, from_generation as generation from rule_versions where from_generation > @low and from_generation <= @high
-		    union all
-		    select rule_id, to_generation from rule_versions where to_generation > @low and to_generation <= @high) m
+		  select rule_id, max(from_generation) as generation from rule_versions
+		  where from_generation > @low and from_generation <= @high
 		  group by rule_id)
 		select v.rule_id, v.kind, v.row, b.before, n.at, coalesce(e.actor_name, '') as by, coalesce(e.actor_id, '') as by_id
 		from moved m
