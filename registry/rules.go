@@ -51,7 +51,9 @@ func (r *Registry) readGrants(ctx context.Context, tx pgx.Tx, s *Snapshot) error
 	rows, _ := tx.Query(ctx, `
 		select id, id || '.' || version, name, subject::text, resource::text, condition, not_before, not_after
 		from grants where ended_at is null order by id`)
-	known, kept := r.grants.known(), map[string]policy.SourceGrant{}
+	known := r.grants.known()
+	kept := make(map[string]policy.SourceGrant, len(known))
+	s.Grants = make([]policy.SourceGrant, 0, len(known)+1)
 	var id, key, name, subject, resource, condition string
 	var from, until *time.Time
 	_, err := pgx.ForEachRow(rows, []any{&id, &key, &name, &subject, &resource, &condition, &from, &until}, func() (err error) {
