@@ -175,7 +175,7 @@ func (l *leader) read(ctx context.Context) (s state, err error) {
 		if s.trial, err = readTrial(ctx, tx); err != nil {
 			return err
 		}
-		s.known, err = readKnowledge(ctx, tx, s.Snapshot, s.trial.emergency)
+		s.known, err = l.readKnowledge(ctx, tx, s.Snapshot, s.trial.emergency)
 		return err
 	})
 	return s, err

@@ -65,6 +65,7 @@ type Delivery struct {
 	headReadAt atomic.Int64                         // unix nanoseconds
 	look       chan struct{}                        // asks the follow loop to look now
 	bundles    bundles                              // for OPA
+	fits       fits
 	costs      costs
 
 	mu      sync.Mutex

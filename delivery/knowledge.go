@@ -16,10 +16,11 @@ import (
 // knowledge is what is known of people and of the registry besides the rules themselves, to tell which rules can hardly
 // be meant.
 type knowledge struct {
-	teams     map[string]team // by id
-	unseen    map[string]bool // groups that rules or teams name and no person has; none while nobody has any group
-	emergency map[string]bool // ids of guardrails that suspend something
-	reach     func(rule string) bool
+	teams     map[string]team        // by id
+	unseen    map[string]bool        // groups that rules or teams name and no person has; none while nobody has any group
+	emergency map[string]bool        // ids of guardrails that suspend something
+	reach     func(rule string) bool // whether a rule reaches anything at all; nil: the audience sees everything
+	suits     func(expr string, t *policy.Tool) bool
 }
 
 // team is who may decide for a team.
@@ -31,8 +32,8 @@ type team struct {
 }
 
 // readKnowledge reads what is known at the moment of a snapshot.
-func readKnowledge(ctx context.Context, tx pgx.Tx, s registry.Snapshot, emergency map[string]bool) (knowledge, error) {
-	k := knowledge{teams: map[string]team{}, emergency: emergency}
+func (d *Delivery) readKnowledge(ctx context.Context, tx pgx.Tx, s registry.Snapshot, emergency map[string]bool) (knowledge, error) {
+	k := knowledge{teams: map[string]team{}, emergency: emergency, reach: reaching(s), suits: d.fits.suits}
 	rows, _ := tx.Query(ctx, `
 		select m.id, m.name, m.idp_groups as groups,
 		       array(select p.id from team_members x join people p on p.id = x.person_id
@@ -50,7 +51,6 @@ func readKnowledge(ctx context.Context, tx pgx.Tx, s registry.Snapshot, emergenc
 		}
 	}
 	k.unseen, err = unseen(ctx, tx, groups)
-	k.reach = reaching(s)
 	return k, err
 }
 

@@ -81,7 +81,7 @@ func (d *Delivery) stands(ctx context.Context) (s standing, err error) {
 		if s.trial, err = readTrial(ctx, tx); err != nil {
 			return err
 		}
-		s.known, err = readKnowledge(ctx, tx, s.Snapshot, s.trial.emergency)
+		s.known, err = d.readKnowledge(ctx, tx, s.Snapshot, s.trial.emergency)
 		return err
 	})
 	return s, err

@@ -13,6 +13,7 @@ import (
 // Codes of warnings, beside those of package policy. Each is said of one audience, and of no more than it may see.
 const (
 	WarnGrantUnreachable = "grant_unreachable" // all it allows is denied to everyone
+	WarnUnfitCondition   = "unfit_condition"   // it suits no tool that it reaches
 	WarnUnknownGroup     = "unknown_group"     // no person who ever signed in has it
 )
 
@@ -29,12 +30,12 @@ func listed(warnings []policy.Warning) []policy.Warning {
 
 // gravity orders warnings: what blocks people first, what does nothing last.
 var gravity = map[string]int{
-	policy.WarnUnapprovable: 1, WarnGrantUnreachable: 2, WarnUnknownGroup: 3, policy.WarnReachesNothing: 4, policy.WarnGrantOver: 5,
+	policy.WarnUnapprovable: 1, WarnUnfitCondition: 2, WarnGrantUnreachable: 3, WarnUnknownGroup: 4, policy.WarnReachesNothing: 5, policy.WarnGrantOver: 6,
 }
 
 // doubts adds to the warnings of a compile what only the registry can tell, the gravest first.
 func doubts(d *policy.Document, compiled []policy.Warning, k knowledge) []policy.Warning {
-	all := slices.Concat(compiled, k.nobody(d), k.unreachable(d), k.unmappable(d))
+	all := slices.Concat(compiled, k.nobody(d), k.unfit(d), k.unreachable(d), k.unmappable(d))
 	all = slices.DeleteFunc(all, func(w policy.Warning) bool { return w.Code == policy.WarnReachesNothing && k.elsewhere(w.Rule) })
 	slices.SortStableFunc(all, func(a, b policy.Warning) int { return cmp.Compare(gravity[a.Code], gravity[b.Code]) })
 	return all

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"crypto/sha256"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,5 +156,35 @@ func TestAnErrorOfOneAudienceStaysThere(t *testing.T) {
 	w.must(l.step(w.ctx))
 	if broken, err = r.Audience(w.ctx, w.admin, edge.AudienceID); err != nil || broken.CompileError != "" || broken.Behind() {
 		t.Errorf("%v: %+v", err, broken)
+	}
+}
+
+func TestAConditionThatNoToolFits(t *testing.T) {
+	t.Parallel()
+	takes := func(name, argument string) policy.Tool {
+		schema := `{"type":"object","properties":{"` + argument + `":{"type":"number"}}}`
+		return policy.Tool{
+			ID: name, Kind: policy.KindTool, Name: name, Definition: sha256.Sum256([]byte(schema)),
+			InputSchema: []byte(schema), Grants: []int{0, 1, 2}, Guardrails: []int{0, 1},
+		}
+	}
+	d := policy.Document{
+		Servers: []policy.Server{{Name: "com.acme/orders", Tools: []policy.Tool{takes("refund", "amount"), takes("count", "limit")}}},
+		Grants: []policy.Grant{
+			{ID: "g1", Condition: `args.amount <= 100`}, {ID: "g2", Condition: `args.amuont <= 100`}, {ID: "g3"},
+		},
+		Guardrails: []policy.Guardrail{
+			{ID: "r1", Effect: policy.Effect{Require: `args.currency == "EUR"`}}, {ID: "r2", Condition: `principal.subject == "tomas"`},
+		},
+	}
+	k := knowledge{suits: (&fits{}).suits}
+	for range 2 { // what is remembered says the same
+		var said []string
+		for _, warning := range doubts(&d, nil, k) {
+			said = append(said, warning.Code+" "+warning.Rule)
+		}
+		if diff := cmp.Diff([]string{WarnUnfitCondition + " g2", WarnUnfitCondition + " r1"}, said); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
