@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -168,9 +169,9 @@ func TestRevisionsEqualARecomputeWhateverDies(t *testing.T) {
 		here.watch(ctx, func(s *Snapshot) { seen.note("here", s.AudienceID, s.Revision, s.Digest.String()) })
 	})
 
-	leader, other := w.startChild(t, "child0", seen), (*child)(nil)
+	leader := w.startChild(t, "child0", seen)
 	<-leader.leading
-	other = w.startChild(t, "child1", seen)
+	other := w.startChild(t, "child1", seen)
 	began := w.generation()
 	var enough atomic.Bool
 	var edits atomic.Int64
@@ -248,9 +249,7 @@ func (w *world) wantGrants(r *replica, grants []map[string]string) {
 	w.t.Helper()
 	want := map[string]string{}
 	for _, mine := range grants {
-		for id, name := range mine {
-			want[id] = name
-		}
+		maps.Copy(want, mine)
 	}
 	open := map[string]string{}
 	w.must(pgx.BeginTxFunc(w.ctx, r.pool, registry.ReadOnly, func(tx pgx.Tx) error {
