@@ -171,7 +171,48 @@ func TestOPAAgrees(t *testing.T) {
 	}
 }
 
-// TestOPAIsNeverLooser does so by policies with conditions.
+// TestOPAFoldsTemplates asks for a resource that two templates make, of which each is denied for a reason of its own.
+func TestOPAFoldsTemplates(t *testing.T) {
+	t.Parallel()
+	src := inputSource()
+	resources := func(name string) policy.Resource {
+		return policy.Resource{Servers: []string{"*"}, Kinds: []policy.Kind{policy.KindResource}, Names: []string{name}}
+	}
+	for _, name := range []string{"db://{+path}", "db://{id}", "db://{id}/{part}"} {
+		src.Servers[0].Tools = append(src.Servers[0].Tools, policy.Tool{
+			ID: name, Kind: policy.KindResource, Name: name, Definition: canonical.Sum("definition", nil), Risk: policy.ReadOnly,
+		})
+	}
+	for i, name := range []string{"db://{+path}", "db://{id}/{part}"} {
+		src.Grants = append(src.Grants, policy.SourceGrant{
+			Grant: policy.Grant{ID: fmt.Sprint("more", i), Name: "more", Subject: policy.Subject{Everyone: true}}, Resource: resources(name),
+		})
+	}
+	src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{
+		Guardrail: policy.Guardrail{ID: "r4", Name: "r4", Subject: policy.Subject{Everyone: true}, Effect: policy.Effect{MFA: true}},
+		Resource:  resources("db://{+path}"),
+	})
+	ix := indexed(t, src)
+	var requests []policy.Request
+	for _, name := range []string{"db://1", "db://1/2", "db://1/2/3", "db://"} {
+		for _, amr := range [][]string{nil, {"mfa"}} {
+			p := &policy.Principal{Groups: []string{}, AMR: amr}
+			requests = append(requests, policy.Request{Server: "3", Kind: policy.KindResource, Name: name, Principal: p, Now: drawnNoon})
+		}
+	}
+	want := []policy.Reason{
+		policy.ReasonNoGrant, policy.ReasonNoGrant, policy.ReasonMFARequired, policy.ReasonAllowed,
+		policy.ReasonMFARequired, policy.ReasonAllowed, policy.ReasonMFARequired, policy.ReasonAllowed,
+	}
+	for i, theirs := range decideAsOPA(t, ix, requests) {
+		ours := decideAsWe(ix, requests[i])
+		if theirs.Reason != string(want[i]) || !gocmp.Equal(ours, theirs, cmpopts.EquateEmpty()) {
+			t.Errorf("%s: want %s\n%s", describe(requests[i]), want[i], gocmp.Diff(ours, theirs))
+		}
+	}
+}
+
+// TestOPAIsNeverLooser asks both about the same calls, by policies with conditions.
 func TestOPAIsNeverLooser(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(3) {
