@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"countersign/auth"
 	"countersign/internal/opatest"
 	"countersign/internal/pgtest"
 	"countersign/registry"
@@ -278,4 +279,35 @@ func TestStockOPAReports(t *testing.T) {
 	o.Eventually("OPA reports that it refuses a revision", reported(`rejected_revision > active_revision and rejected_reason like '%signatures%'`))
 	f.change.Store(nil)
 	o.Eventually("OPA reports the next one", reported(`active_revision = (select revision from audiences where name = 'edge') and rejected_revision = 0`))
+}
+
+// TestStockOPAFollowsARotation gives OPA the next key while it is announced, as docs/opa.md says.
+func TestStockOPAFollowsARotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g, _ := w.pulled(t)
+	f := newFront(t, w)
+	old := w.bundleKey(t)
+	before := g.get(g.bundlePath()).want(t, http.StatusOK).header.Get("ETag")
+	next, err := w.auth.Keyring().Rotate(t.Context(), installer, auth.Rotation{Purpose: auth.ForBundle})
+	must(t, err)
+	must(t, w.auth.Refresh(t.Context()))
+	keys := w.auth.JWKS()
+	announced := keys.Key(next.ID)
+	if len(announced) != 1 {
+		t.Fatalf("the key %s is not announced", next.ID)
+	}
+	public, _ := announced[0].Key.(*ecdsa.PublicKey)
+	known := opatest.NewKey(t, next.ID, public)
+	config := strings.Replace(documentedConfig(t, f, g, old), "keys:\n", "keys:\n  "+known.ID+":\n    algorithm: ES256\n    key: |\n      "+
+		strings.ReplaceAll(strings.TrimSpace(known.PEM), "\n", "\n      ")+"\n", 1)
+	o := opatest.Start(t, config)
+	o.Eventually("OPA has the bundle", o.Ready)
+
+	w.exec(`update keyring set activates_at = clock_timestamp() where id = $1`, next.ID)
+	o.Eventually("the next key signs", func() bool { kid, _ := w.auth.BundleKey(); return kid == next.ID })
+	again := g.get(g.bundlePath(), "If-None-Match", before, "Prefer", "wait=50").want(t, http.StatusOK)
+	checkSignature(t, w, unpacked(t, again.body))
+	w.suspendOrders(t, registry.Suspended)
+	o.Eventually("OPA takes what the next key signs", func() bool { return decides(o, "list_orders").Reason == "suspended" })
 }
