@@ -40,14 +40,24 @@ var (
 	drawnServers = []string{"a/x", "a/y", "b/x", "*", `s "1"`, "3", "日本", "a.b[c]\u2028", "constructor"}
 	drawnTeams   = []string{"t1", "t2", "t3"}
 	drawnOffers  = []policy.Tool{
-		{Kind: policy.KindTool, Name: "read"}, {Kind: policy.KindTool, Name: "write"}, {Kind: policy.KindTool, Name: `wr"ite`},
-		{Kind: policy.KindTool, Name: "*"}, {Kind: policy.KindTool, Name: "日本"}, {Kind: policy.KindTool, Name: "[a-z]+"},
-		{Kind: policy.KindPrompt, Name: "read"}, {Kind: policy.KindPrompt, Name: "0"},
-		{Kind: policy.KindResource, Name: "db://1"}, {Kind: policy.KindResource, Name: "db://{id}"}, {Kind: policy.KindResource, Name: "db://{+path}"},
-		{Kind: policy.KindResource, Name: "db://x.(y)*/{id}{?q}"}, {Kind: policy.KindResource, Name: "db://{broken"},
+		{Kind: policy.KindTool, Name: "read"},
+		{Kind: policy.KindTool, Name: "write"},
+		{Kind: policy.KindTool, Name: `wr"ite`},
+		{Kind: policy.KindTool, Name: "*"},
+		{Kind: policy.KindTool, Name: "日本"},
+		{Kind: policy.KindTool, Name: "[a-z]+"},
+		{Kind: policy.KindPrompt, Name: "read"},
+		{Kind: policy.KindPrompt, Name: "0"},
+		{Kind: policy.KindResource, Name: "db://1"},
+		{Kind: policy.KindResource, Name: "db://{id}"},
+		{Kind: policy.KindResource, Name: "db://{+path}"},
+		{Kind: policy.KindResource, Name: "db://x.(y)*/{id}{?q}"},
+		{Kind: policy.KindResource, Name: "db://{broken"},
 	}
-	drawnCalls = []string{"read", "0", "db://1", "db://2", "db://2/3", "db://", "db://{id}", "db://{broken",
-		"db://x.(y)*/7", "db://x.(y)*/7?q=1", "db://xa(y)*/7", "db://日\n本", "other", ""}
+	drawnCalls = []string{
+		"read", "0", "db://1", "db://2", "db://2/3", "db://", "db://{id}", "db://{broken",
+		"db://x.(y)*/7", "db://x.(y)*/7?q=1", "db://xa(y)*/7", "db://日\n本", "other", "",
+	}
 )
 
 // drawnNoon is about when the windows of grants begin and end.

@@ -229,7 +229,7 @@ func TestStockOPARefusesWhatIsNotOurs(t *testing.T) {
 func signedBy(t *testing.T, key *ecdsa.PrivateKey, kid string, files map[string]string) string {
 	t.Helper()
 	old := into[struct{ Signatures []string }](t, answer{body: files[".signatures.json"]}).Signatures[0]
-	parsed, err := jose.ParseSigned(old, []jose.SignatureAlgorithm{jose.ES256})
+	parsed, err := jose.ParseSignedCompact(old, []jose.SignatureAlgorithm{jose.ES256})
 	must(t, err)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, nil)
 	must(t, err)

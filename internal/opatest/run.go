@@ -44,7 +44,7 @@ func (l *log) String() string {
 // Start runs OPA as a server with a configuration (YAML) until the test ends. What it prints is shown if the test fails.
 func Start(t testing.TB, config string) *OPA {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "opa") // the path of a socket has to be short
+	dir, err := os.MkdirTemp("", "opa") //nolint:usetesting // the path of a socket has to be short
 	if err != nil {
 		t.Fatal(err)
 	}
