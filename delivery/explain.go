@@ -52,7 +52,7 @@ type Explanation struct {
 }
 
 // Sentence is the verdict in words.
-func (e Explanation) Sentence() string { return e.Verdict.Words(e.Wording) }
+func (e Explanation) Sentence() string { return e.Words(e.Wording) }
 
 // Explain says what would become of a call, by which rules, and what a caller who is denied would need. Nothing is
 // called and nothing is counted. It needs identity.ReadPolicy.

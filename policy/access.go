@@ -167,7 +167,7 @@ func (s Subject) within(by Subject, unknown bool) certainty {
 	switch {
 	case apartIn(s.Agents, by.Agents), apartUsers(s.Users, by.Users):
 		return never
-	case apartIn(s.Models, by.Models) && !(declares && unknown): // a guardrail matches whoever only declares a model
+	case apartIn(s.Models, by.Models) && (!declares || !unknown): // a guardrail matches whoever only declares a model
 		return never
 	}
 	if _, own, ok := s.split(by); ok && own.isZero() && (unknown || by.AllowDeclared || !declares) {

@@ -145,7 +145,7 @@ func (t *tracer) offered(s *server, found []int) {
 
 // rules adds every rule that reaches a tool, by stage.
 func (t *tracer) rules(s *server, tool *Tool) {
-	t.question.turn(s.Server, tool)
+	t.turn(s.Server, tool)
 	var denies, obliges []Step
 	for _, g := range tool.Guardrails {
 		step := t.guardrail(s, tool, g)
@@ -190,7 +190,7 @@ func (t *tracer) grant(s *server, tool *Tool, g int) Step {
 		step.Ruling = RulingMiss
 	}
 	if step.Miss == "" || step.Miss == MissCondition {
-		step.Condition, step.open = t.question.evaluation(t.index.grants[g].condition), t.asks(t.index.grants[g].condition)
+		step.Condition, step.open = t.evaluation(t.index.grants[g].condition), t.asks(t.index.grants[g].condition)
 	}
 	return step
 }
@@ -206,7 +206,7 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	}
 	step.Miss = t.index.guardrails[g].misses(&t.caller, &t.question)
 	if step.Miss == "" || step.Miss == MissCondition {
-		step.Condition, step.open = t.question.evaluation(t.index.guardrails[g].condition), t.asks(t.index.guardrails[g].condition)
+		step.Condition, step.open = t.evaluation(t.index.guardrails[g].condition), t.asks(t.index.guardrails[g].condition)
 	}
 	if step.Miss != "" {
 		step.Ruling = RulingMiss
@@ -218,8 +218,8 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	case rule.Effect.MFA:
 		step.Ruling = demanded(t.caller.SecondFactor())
 	case rule.Effect.Require != "":
-		step.Require = t.question.evaluation(t.index.guardrails[g].require)
-		step.Ruling = demanded(t.question.favours(t.index.guardrails[g].require))
+		step.Require = t.evaluation(t.index.guardrails[g].require)
+		step.Ruling = demanded(t.favours(t.index.guardrails[g].require))
 		step.open = step.open || t.asks(t.index.guardrails[g].require)
 	case rule.Effect.Approval != nil:
 		step.Ruling = RulingHold

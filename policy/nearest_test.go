@@ -87,7 +87,7 @@ func TestNearestGrants(t *testing.T) {
 				got = append(got, n.Words())
 			}
 			if diff := cmp.Diff(c.want, got); trace.Outcome != policy.Deny || diff != "" {
-				t.Errorf("%s, nearest (-want +got)\n%s", trace.Verdict.Words(policy.Wording{}), diff)
+				t.Errorf("%s, nearest (-want +got)\n%s", trace.Words(policy.Wording{}), diff)
 			}
 		})
 	}
