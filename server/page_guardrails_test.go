@@ -49,7 +49,7 @@ func TestAGuardrailIsMadeAndEnded(t *testing.T) {
 
 	at := "/guardrails/" + id + "/end"
 	before = w.traces()
-	ada.post(at, url.Values{"version": {"1"}}).want(t, http.StatusBadRequest, "Nothing was changed.", "This loosens the rules.", "Say why, for the one who asks later.", `class="act mt" open`)
+	ada.post(at, url.Values{"version": {"1"}}).want(t, http.StatusBadRequest, "Nothing was changed.", "This loosens the rules.", "Say why, for the one who asks later.", `class="act" open`)
 	stale := ada.post(at, url.Values{"version": {"7"}, "reason": {"it is <old>"}}).want(t, http.StatusConflict, "Somebody changed or ended this guardrail")
 	if kept := stale.field(t, "reason"); !strings.Contains(stale.body, `value="it is &lt;old&gt;"`) {
 		t.Errorf("the reason is not kept: %s", kept)

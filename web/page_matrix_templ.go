@@ -55,7 +55,7 @@ func MatrixPage(p Page, v Matrix) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = field("server", "Server", v.Server, "A name; com.acme/* is a family.", nil, templ.Attributes{"type": "search", "spellcheck": "false"}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = field("server", "Server", v.Server, "Part of its name.", nil, templ.Attributes{"type": "search", "spellcheck": "false"}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
