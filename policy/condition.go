@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -144,28 +143,16 @@ func firstLine(s string) string {
 // admit refuses what the checker lets pass and we do not, and returns how many steps the regular expressions take.
 func admit(e ast.Expr) (patterns map[string]uint64, err error) {
 	patterns = map[string]uint64{}
-	var problems []error
 	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
-		switch e.Kind() {
-		case ast.StructKind:
-			problems = append(problems, wrong("", "makes an object of a type; conditions only look at what there is"))
-		case ast.CallKind:
-			problems = append(problems, admitCall(e.AsCall(), patterns))
+		switch {
+		case err != nil:
+		case e.Kind() == ast.StructKind:
+			err = wrong("", "makes an object of a type; conditions only look at what there is")
+		case e.Kind() == ast.CallKind:
+			err = admitCall(e.AsCall(), patterns)
 		}
 	}))
-	if err := errors.Join(problems...); err != nil {
-		return nil, firstError(problems)
-	}
-	return patterns, nil
-}
-
-func firstError(all []error) error {
-	for _, err := range all {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return patterns, err
 }
 
 // uses reports whether e mentions a variable. A variable of a comprehension that has its name counts as well.

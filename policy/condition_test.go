@@ -68,12 +68,57 @@ func TestCheckConditionRefuses(t *testing.T) {
 		{strings.Repeat("[", 200) + strings.Repeat("]", 200) + " == []", ""},
 	} {
 		err := policy.CheckCondition("effect.require", c.expr)
-		var refused *policy.Error
+		refused, ok := errors.AsType[*policy.Error](err)
 		switch {
-		case !errors.As(err, &refused):
+		case !ok:
 			t.Errorf("%.80q: not refused: %v", c.expr, err)
 		case refused.Field != "effect.require" || !strings.Contains(refused.Msg, c.problem) || len(refused.Msg) > 300:
 			t.Errorf("%.80q: refused for %q, %q", c.expr, refused.Field, refused.Msg)
+		}
+	}
+}
+
+// A condition that no longer compiles is found wherever a document comes in, and where it is.
+func TestConditionsOfADocument(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		field  string
+		change func(*policy.Document)
+	}{
+		{"grants[0].condition", func(d *policy.Document) { d.Grants[0].Condition = "args.amount <=" }},
+		{"guardrails[0].condition", func(d *policy.Document) { d.Guardrails[0].Condition = "nobody.knows" }},
+		{"guardrails[0].effect.require", func(d *policy.Document) { d.Guardrails[0].Effect = policy.Effect{Require: "7"} }},
+	} {
+		doc := aDocument(t)
+		c.change(&doc)
+		_, index := policy.NewIndex(doc)
+		_, decode := policy.Decode(must(doc.Marshal())(t))
+		for what, err := range map[string]error{"indexing": index, "decoding": decode} {
+			if refused, ok := errors.AsType[*policy.Error](err); !ok || refused.Field != c.field {
+				t.Errorf("%s: %v, want one of %s", what, err, c.field)
+			}
+		}
+	}
+	src := aSource()
+	src.Grants[0].Condition = "'yes'"
+	if _, _, err := policy.Compile(src, noon); err == nil || !strings.Contains(err.Error(), "condition is of type string") {
+		t.Errorf("compiling: %v", err)
+	}
+}
+
+func BenchmarkDecideUnderACondition(b *testing.B) {
+	src := aSource()
+	src.Grants, src.Guardrails = []policy.SourceGrant{grantTo("g1", policy.Subject{Everyone: true}, []string{"*"}, nil)}, nil
+	src.Grants[0].Condition = `args.amount <= 100 && args.currency in ["EUR", "USD"]`
+	ix := indexOf(b, src)
+	r := policy.Request{
+		Server: "a/x", Kind: policy.KindTool, Name: "read", Now: noon, Principal: &policy.Principal{Issuer: idp, Subject: "ann"},
+		Arguments: []byte(`{"amount":99.5,"currency":"EUR","note":"thanks"}`),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if ix.Decide(r).Outcome != policy.Allow {
+			b.Fatal("not allowed")
 		}
 	}
 }

@@ -278,11 +278,7 @@ func (ix *Index) findKeyed(r *reach, t term, c *caller, q *question) int {
 
 // allows reports whether the grant at g allows the call, and notes where only its condition is in the way.
 func (ix *Index) allows(g int32, c *caller, q *question) bool {
-	switch ix.grants[g].misses(c, q) {
-	case "":
-		return true
-	case MissCondition:
-		q.unmet = true
-	}
-	return false
+	miss := ix.grants[g].misses(c, q)
+	q.unmet = q.unmet || miss == MissCondition
+	return miss == ""
 }

@@ -86,27 +86,23 @@ func (w *fitting) visit(e ast.Expr) {
 			w.visit(entry.AsMapEntry().Key())
 			w.visit(entry.AsMapEntry().Value())
 		}
+	case ast.IdentKind, ast.LiteralKind, ast.StructKind, ast.UnspecifiedExprKind:
 	}
 }
 
 // of returns the part of the arguments that e is; ok is false if it is none, or nobody knows which.
 func (w *fitting) of(e ast.Expr) (p part, ok bool) {
-	switch e.Kind() {
-	case ast.IdentKind:
+	switch {
+	case e.Kind() == ast.IdentKind:
 		p, ok = w.scope[e.AsIdent()]
-	case ast.SelectKind:
-		if s := e.AsSelect(); !s.IsTestOnly() {
-			return w.within(s.Operand(), s.FieldName())
+	case e.Kind() == ast.SelectKind && !e.AsSelect().IsTestOnly():
+		return w.within(e.AsSelect().Operand(), e.AsSelect().FieldName())
+	case e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.Index:
+		args := e.AsCall().Args()
+		if name := textOf(args[1]); name != "" {
+			return w.within(args[0], name)
 		}
-	case ast.CallKind:
-		call := e.AsCall()
-		if call.FunctionName() != operators.Index {
-			break
-		}
-		if name := textOf(call.Args()[1]); name != "" {
-			return w.within(call.Args()[0], name)
-		}
-		if list, ok := w.of(call.Args()[0]); ok && !list.shape.may("object") {
+		if list, ok := w.of(args[0]); ok && !list.shape.may("object") {
 			return part{path: list.path + "[]", shape: list.shape.element()}, true
 		}
 	}
@@ -292,6 +288,7 @@ func kindsOf(t *types.Type) []string {
 		return []string{"null"}
 	case types.TimestampKind, types.DurationKind, types.BytesKind:
 		return []string{strings.ToLower(strings.TrimPrefix(t.String(), "google.protobuf."))}
+	default:
+		return nil
 	}
-	return nil
 }

@@ -74,7 +74,7 @@ func sameAsJavaScript(t rapid.TB, ask func(nodetest.T, any, any), ix *policy.Ind
 	if err != nil {
 		t.Fatalf("encoding: %v", err)
 	}
-	question := documentAsked{Document: string(text)}
+	question := documentAsked{Document: string(text), Requests: []asked{}}
 	for _, r := range requests {
 		list := askedOf(r)
 		list.List = true
