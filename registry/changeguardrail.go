@@ -15,8 +15,8 @@ import (
 // that the reader saw. Saying what it is already changes nothing. It needs identity.ChangeGrant; and since nobody can
 // prove that a change is no looser, one of more than the name and the reason needs a person's session.
 //
-// Problems: NotFound no_such_guardrail; Conflict guardrail_changed; Forbidden interactive_only; Invalid
-// invalid_guardrail, with fields as CreateGuardrail.
+// Problems: NotFound no_such_guardrail; Conflict guardrail_changed, suspension_stays; Forbidden interactive_only;
+// Invalid invalid_guardrail, with fields as CreateGuardrail.
 func (r *Registry) ChangeGuardrail(ctx context.Context, who identity.Principal, id string, version int64, n NewGuardrail) (Guardrail, error) {
 	if err := who.Can(identity.ChangeGrant, ""); err != nil {
 		return Guardrail{}, err
@@ -27,6 +27,9 @@ func (r *Registry) ChangeGuardrail(ctx context.Context, who identity.Principal, 
 	}
 	if was.EndedAt != nil || was.Version != version {
 		return Guardrail{}, guardrailChanged()
+	}
+	if was.Emergency {
+		return Guardrail{}, problem.New(problem.Conflict, "suspension_stays", "A suspension is lifted, not changed. Nothing was changed.")
 	}
 	if err := sameKey(n.Key, was.Key, "guardrail"); err != nil {
 		return Guardrail{}, err

@@ -9,6 +9,7 @@ import (
 
 	"countersign/identity"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 func TestSuspendATool(t *testing.T) {
@@ -35,6 +36,10 @@ func TestSuspendATool(t *testing.T) {
 	if w.events("tool.suspended") != 1 || w.events("guardrail.created") != 1 {
 		t.Error("events are missing")
 	}
+	_, err = w.ChangeGuardrail(w.ctx, w.admin, rail.ID, rail.Version, NewGuardrail{
+		Name: rail.Name, Subject: rail.Subject, Resource: rail.Resource, Effect: policy.Effect{MFA: true},
+	})
+	wantProblem(t, err, problem.Conflict, "suspension_stays")
 	machine := w.machine()
 	_, err = w.EndGuardrail(w.ctx, machine, rail.ID, rail.Version, "mended")
 	wantProblem(t, err, problem.Forbidden, "interactive_only")
