@@ -23,8 +23,9 @@ func (p Purpose) announced() time.Duration {
 		return 2 * time.Hour
 	case ForBundle:
 		return 7 * 24 * time.Hour
+	default: // only replicas verify by it, or whoever looks at a checkpoint later
+		return time.Minute
 	}
-	return time.Minute
 }
 
 // announceAtLeast is how long every key is announced: a replica that has not read the keys for so long refuses all
@@ -38,8 +39,9 @@ func (r *Keyring) overlap(p Purpose) time.Duration {
 		return r.policyLease + time.Hour
 	case ForToken:
 		return r.tokenLifetime + clockLeeway + 5*time.Minute
+	default:
+		return 24 * time.Hour
 	}
-	return 24 * time.Hour
 }
 
 // Rotation asks for another key.

@@ -215,7 +215,7 @@ func (l *leader) compile(ctx context.Context, s state, a audience) (bumped bool,
 		return false, l.fail(ctx, a, s.Generation, err)
 	case string(a.Content) == string(content[:]) && a.Kid == l.kid:
 		return false, l.confirm(ctx, a, s.Generation, warnings)
-	case a.Content != nil && a.Revision >= s.Generation:
+	case a.Content != nil && a.CompiledGeneration >= s.Generation: // a generation is published once
 		return true, l.bump(ctx)
 	}
 	return false, l.publish(ctx, a, revision{Document: document, text: text, content: content, warnings: warnings})

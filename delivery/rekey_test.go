@@ -31,7 +31,10 @@ func TestAnotherKeySignsWhatIsInForce(t *testing.T) {
 	step()
 	first := r.Current(g.AudienceID)
 	w.must(l.step(t.Context()))
-	if again := r.Current(g.AudienceID); again.Revision != first.Revision {
+	_, err = w.db.Owner.Exec(t.Context(), `update registry_head set generation = generation + 1`) // a change that says nothing to them
+	w.must(err)
+	step()
+	if again := r.Current(g.AudienceID); again.Revision != first.Revision || again.CompiledGeneration == first.CompiledGeneration {
 		t.Fatal("published without a reason")
 	}
 

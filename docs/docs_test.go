@@ -186,8 +186,8 @@ func helpOfEveryCommand(t *testing.T) string {
 		return string(out) + "\n"
 	}
 	help := ask()
-	for _, command := range all(help, `(?m)^  ([a-z]+) .*\[flags\]$`) {
-		help += ask(command)
+	for _, command := range all(help, `(?m)^  ([a-z]+(?: [a-z]+)?) (?:\[flags\]|.*\[flags\]|--.*)$`) {
+		help += ask(strings.Fields(command)...)
 	}
 	return help
 }

@@ -110,7 +110,7 @@ func TestDatabaseRestoredFromABackup(t *testing.T) {
 	if after.Revision >= before.Revision || strings.Contains(granted(after), "Lost") {
 		t.Errorf("revision %d of epoch %d after revision %d of epoch %d: %s", after.Revision, after.Epoch, before.Revision, before.Epoch, granted(after))
 	}
-	again := &edge{caller: restored.anonymous(), Enrolled: g.Enrolled}
+	again := &edge{caller: restored.anonymous()}
 	again.bearer = g.bearer
 	again.call(http.MethodPost, client.PathRedeem, client.Redeem{Token: claim.Token, Call: h.call, RedemptionID: "red-1", Instance: "i1"}).
 		want(t, http.StatusGone) // void, or closed by the sweep already
