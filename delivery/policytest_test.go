@@ -10,7 +10,7 @@ import (
 	"countersign/registry"
 )
 
-func aTest(name string, tool string, expect Expect) NewPolicyTest {
+func aTest(name, tool string, expect Expect) NewPolicyTest {
 	return NewPolicyTest{
 		Name:   name,
 		Given:  Given{Principal: GivenPrincipal{User: "tomas", Issuer: "https://idp.test", Groups: []string{"support"}}, Server: "com.acme/orders", Name: tool},

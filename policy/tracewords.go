@@ -168,7 +168,7 @@ func (v Verdict) voters() Approval {
 	return a
 }
 
-// Words says the verdict in a sentence: "Held until one person of the owning team approves."
+// Words says the verdict in a sentence, such as "Denied: no grant allows it.", for people to read.
 func (v Verdict) Words(w Wording) string {
 	switch v.Reason {
 	case ReasonAllowed:

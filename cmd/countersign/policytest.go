@@ -56,8 +56,7 @@ type testResult struct {
 func (cmd policyTestCmd) Run(ctx context.Context, c *console) error {
 	report, err := cmd.run(ctx)
 	if err != nil {
-		var exit codeError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[codeError](err); ok {
 			return codeError{exitNotRun, exit.message}
 		}
 		return codeError{exitNotRun, printable(err.Error())}
@@ -103,7 +102,7 @@ func readTests(paths []string) ([]delivery.NewPolicyTest, error) {
 		}
 		decoder := yaml.NewDecoder(bytes.NewReader(file.Data), yaml.Strict(), yaml.UseJSONUnmarshaler())
 		if err := decoder.Decode(&set); err != nil {
-			return nil, fmt.Errorf("%s: %s", file.Name, yaml.FormatError(err, false, true)) //nolint:errorlint // what is shown is the place in the file
+			return nil, fmt.Errorf("%s: %s", file.Name, yaml.FormatError(err, false, true))
 		}
 		if len(set.Tests) == 0 {
 			return nil, fmt.Errorf("%s has no tests", file.Name)
