@@ -69,8 +69,11 @@ func TestSchemaMeansTheSameToOthers(t *testing.T) {
 	schema, ask := compiledSchema(t), nodetest.Talk(t, "policy/testdata/ajv.mjs")
 	var faults []any
 	ask(t, map[string]string{"schema": string(policy.Schema())}, &faults)
-	original := oneOfEachEffect(t)
-	for _, m := range append(mutations(t, "", original), mutation{what: "the unchanged document", text: original}) {
+	original := oneOfEach(t)
+	for i, m := range append([]mutation{{what: "the unchanged document", text: original}}, mutations(t, "", original)...) {
+		if i%5 != 0 {
+			continue
+		}
 		ask(t, map[string]string{"document": string(m.text)}, &faults)
 		if ours := obeys(schema, m.text); (ours == nil) != (len(faults) == 0) {
 			t.Errorf("%s: %v, and elsewhere %v", m.what, ours, faults)
@@ -87,27 +90,26 @@ var beyondSchema = []string{
 	"does not compile",          // an expression
 }
 
-// TestSchemaIsAsStrictAsDecode changes one thing at a time in documents that have one of everything. What Decode then
+// TestSchemaIsAsStrictAsDecode changes one thing at a time in a document that has one of everything. What Decode then
 // refuses the schema refuses, save what it cannot say; and it refuses nothing that Decode accepts.
 func TestSchemaIsAsStrictAsDecode(t *testing.T) {
 	t.Parallel()
 	schema := compiledSchema(t)
 	refused := 0
-	for _, original := range [][]byte{must(aDocument(t).Marshal())(t), oneOfEachEffect(t)} {
-		if _, err := policy.Decode(original); err != nil {
-			t.Fatalf("the unchanged document: %v", err)
-		}
-		for _, m := range mutations(t, "", original) {
-			_, decoded := policy.Decode(m.text)
-			obeyed := obeys(schema, m.text)
-			switch beyond := saysOneOf(decoded, beyondSchema); {
-			case decoded != nil && obeyed == nil && !beyond:
-				t.Errorf("%s: the schema lets pass what Decode refuses: %v", m.what, decoded)
-			case decoded == nil && obeyed != nil:
-				t.Errorf("%s: Decode lets pass what the schema refuses: %v", m.what, obeyed)
-			case decoded != nil:
-				refused++
-			}
+	original := oneOfEach(t)
+	if _, err := policy.Decode(original); err != nil {
+		t.Fatalf("the unchanged document: %v", err)
+	}
+	for _, m := range mutations(t, "", original) {
+		_, decoded := policy.Decode(m.text)
+		obeyed := obeys(schema, m.text)
+		switch beyond := saysOneOf(decoded, beyondSchema); {
+		case decoded != nil && obeyed == nil && !beyond:
+			t.Errorf("%s: the schema lets pass what Decode refuses: %v", m.what, decoded)
+		case decoded == nil && obeyed != nil:
+			t.Errorf("%s: Decode lets pass what the schema refuses: %v", m.what, obeyed)
+		case decoded != nil:
+			refused++
 		}
 	}
 	if refused < 1000 {
@@ -120,13 +122,22 @@ func saysOneOf(err error, messages []string) bool {
 	return errors.As(err, &wrong) && slices.ContainsFunc(messages, func(m string) bool { return strings.Contains(wrong.Msg, m) })
 }
 
-// oneOfEachEffect is a document with guardrails of every effect, everything optional given.
-func oneOfEachEffect(t *testing.T) []byte {
+// oneOfEach is a document with every member that there is, and guardrails of every effect.
+func oneOfEach(t *testing.T) []byte {
 	t.Helper()
 	src := policy.Source{Issuer: "https://countersign.example", Audience: "aud_1", Epoch: 1, Generation: 7, MaxStaleSeconds: 60}
-	src.Servers = []policy.Server{storyServer{Team: "t", Tools: map[string]policy.Risk{"read": policy.ReadOnly}}.server("a/x")}
+	active := storyServer{Team: "t", Labels: []string{"pii", "eu"}, Tools: map[string]policy.Risk{"read": policy.ReadOnly}, Held: []string{"read"}}.server("a/x")
+	active.Tools[0].HasOutputSchema = true
+	src.Servers = []policy.Server{active, {
+		ID: "srv_files", Name: "b/files", State: policy.Suspended, Team: "t",
+		Endpoint: policy.Endpoint{Transport: policy.Stdio, Command: "files", CommandDigest: definition.String(), Digest: endpoint},
+	}}
 	models := policy.Subject{Users: []string{"ann"}, Groups: []string{"dev"}, Agents: []string{"code"}, Models: []string{"claude"}, AllowDeclared: true}
-	src.Grants = []policy.SourceGrant{{Grant: policy.Grant{ID: "g", Subject: models, Condition: "has(args.ids)"}, Resource: policy.Resource{Servers: []string{"*"}}}}
+	before, after := noon.Add(-1), noon.Add(1)
+	src.Grants = []policy.SourceGrant{{
+		Grant:    policy.Grant{ID: "g", Subject: models, NotBefore: &before, NotAfter: &after, Condition: "has(args.ids)"},
+		Resource: policy.Resource{Servers: []string{"*"}},
+	}}
 	for i, effect := range []policy.Effect{
 		{Deny: true},
 		{Approval: &policy.Approval{Quorum: 2, DenyQuorum: 2, OwningTeam: true, Teams: []string{"t2"}, PendingSeconds: 60}},
