@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -127,10 +128,7 @@ func firstOfEach(subject policy.Subject) url.Values {
 func accessTools(cell delivery.AccessCell, caller url.Values) []web.AccessTool {
 	var tools []web.AccessTool
 	for _, t := range cell.Tools {
-		q := url.Values{}
-		for field, values := range caller {
-			q[field] = values
-		}
+		q := maps.Clone(caller)
 		q.Set("call_server", cell.Server)
 		q.Set("call_tool", t.Name)
 		q.Set("call_kind", string(t.Kind))

@@ -84,7 +84,7 @@ func againstOptions(audiences []delivery.Audience, draft bool, against *string) 
 // top: it is mended in its own form.
 func (s *Server) readDraft(c echo.Context, who identity.Principal, kind string, form callForm, view *web.Explain) (*delivery.Draft, error) {
 	var draft delivery.Draft
-	rule := ruleForm{form.Values}
+	rule := ruleForm(form)
 	switch {
 	case kind == "grant" && who.Can(identity.ChangeGrant, "") == nil:
 		f := grantForm{rule}
@@ -164,7 +164,7 @@ func (s *Server) ask(c echo.Context, who identity.Principal, form callForm, agai
 
 func answerView(who identity.Principal, form callForm, e delivery.Explanation) *web.Answer {
 	a := &web.Answer{
-		State: map[policy.Outcome]string{policy.Allow: "allowed", policy.Hold: "held", policy.Deny: "denied"}[e.Verdict.Outcome], Sentence: e.Sentence(),
+		State: map[policy.Outcome]string{policy.Allow: "allowed", policy.Hold: "held", policy.Deny: "denied"}[e.Outcome], Sentence: e.Sentence(),
 	}
 	switch e.Against {
 	case delivery.AgainstRevision:
@@ -174,19 +174,19 @@ func answerView(who identity.Principal, form callForm, e delivery.Explanation) *
 	case delivery.AgainstRegistry:
 		a.Against = "The rules as they are now"
 	}
-	if e.Verdict.Tool != nil {
-		a.Risk = string(e.Verdict.Tool.Risk)
+	if e.Tool != nil {
+		a.Risk = string(e.Tool.Risk)
 	}
 	for i := range e.Steps {
 		step := &e.Steps[i]
 		a.Steps = append(a.Steps, stepView(who, form, step, e.Wording))
-		if step.Ruling == policy.RulingLimit && e.Verdict.Outcome != policy.Deny {
+		if step.Ruling == policy.RulingLimit && e.Outcome != policy.Deny {
 			a.Obliges = append(a.Obliges, sentence(step.Words(e.Wording))+", by “"+step.Name+"”.")
 		}
 	}
 	if len(e.Nearest) > 0 {
 		a.Nearest = nearestView(who, form, e.Nearest[0])
-	} else if e.Verdict.Reason == policy.ReasonNoGrant && who.Can(identity.ChangeGrant, "") == nil {
+	} else if e.Reason == policy.ReasonNoGrant && who.Can(identity.ChangeGrant, "") == nil {
 		a.Nearest = &web.Nearest{Needs: []string{"No grant reaches it at all."}, Make: grantFor(form)}
 	}
 	return a

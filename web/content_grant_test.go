@@ -23,8 +23,13 @@ func grants() Grants {
 
 func grantChips(show string) []Chip {
 	chips := []Chip{
-		{"In force", "/grants", 24, false}, {"End soon", "/grants?show=expiring", 2, false}, {"Unused for 90 days", "/grants?show=unused", 5, false},
-		{"Never used", "/grants?show=never", 3, false}, {"With a condition", "/grants?show=conditional", -1, false}, {"Ended", "/grants?show=ended", -1, false}, {"All", "/grants?show=all", -1, false},
+		{"In force", "/grants", 24, false},
+		{"End soon", "/grants?show=expiring", 2, false},
+		{"Unused for 90 days", "/grants?show=unused", 5, false},
+		{"Never used", "/grants?show=never", 3, false},
+		{"With a condition", "/grants?show=conditional", -1, false},
+		{"Ended", "/grants?show=ended", -1, false},
+		{"All", "/grants?show=all", -1, false},
 	}
 	for i, of := range []string{"", "expiring", "unused", "never", "conditional", "ended", "all"} {
 		chips[i].On = of == show

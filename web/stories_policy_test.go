@@ -108,10 +108,20 @@ func hostilePolicy(p Page) []story {
 	people, agents := spoiled(matrix()), spoiled(suspensions())
 	people.Person, agents.Errors = &PersonAccess{Form: spoiled(callForm()), Words: hostile("Words"), Tools: spoiled(matrix()).Tools}, errs("which", "reason", "kind")
 	return []story{
-		{"policy", PolicyPage(p, document)}, {"grants", GrantsPage(p, list)}, {"grant-form", NewGrantPage(p, form)},
-		{"revisions", RevisionsPage(p, spoiled(revisions()))}, {"revision", OneRevisionPage(p, spoiled(oneRevision()))}, {"rollback", RollbackPage(p, back)},
-		{"explain", ExplainPage(p, call)}, {"policy-tests", PolicyTestsPage(p, tests)}, {"policy-test-form", TestFormPage(p, test)},
-		{"access", MatrixPage(p, spoiled(matrix()))}, {"access person", MatrixPage(p, people)}, {"rollout", RolloutPage(p, spoiled(rollout()))},
-		{"suspensions", SuspensionsPage(p, stopped)}, {"suspend", SuspensionsPage(p, agents)}, {"keys", KeysPage(p, spoiled(keys()))},
+		{"policy", PolicyPage(p, document)},
+		{"grants", GrantsPage(p, list)},
+		{"grant-form", NewGrantPage(p, form)},
+		{"revisions", RevisionsPage(p, spoiled(revisions()))},
+		{"revision", OneRevisionPage(p, spoiled(oneRevision()))},
+		{"rollback", RollbackPage(p, back)},
+		{"explain", ExplainPage(p, call)},
+		{"policy-tests", PolicyTestsPage(p, tests)},
+		{"policy-test-form", TestFormPage(p, test)},
+		{"access", MatrixPage(p, spoiled(matrix()))},
+		{"access person", MatrixPage(p, people)},
+		{"rollout", RolloutPage(p, spoiled(rollout()))},
+		{"suspensions", SuspensionsPage(p, stopped)},
+		{"suspend", SuspensionsPage(p, agents)},
+		{"keys", KeysPage(p, spoiled(keys()))},
 	}
 }
