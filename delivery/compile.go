@@ -72,6 +72,7 @@ type audience struct {
 	Servers            []string
 	Revision           int64
 	CompiledGeneration int64
+	RulesGeneration    int64  // whose rules are in force
 	Content            []byte // digest of the current revision's content; nil: none in this epoch
 	Kid                string // of the key that signed it
 	Generation         int64  // of the head
@@ -84,6 +85,9 @@ type state struct {
 	audiences []audience
 	trial     trial // the policy tests
 	known     knowledge
+
+	rules      int64 // the generation whose rules these are
+	refutation error // why they are not the present ones: a policy test fails
 }
 
 // step compiles what is behind the head.
@@ -96,7 +100,8 @@ func (l *leader) step(ctx context.Context) error {
 	if err != nil {
 		return l.unreadable(ctx, err)
 	}
-	if refuted, err := l.refuted(ctx, s); refuted || err != nil {
+	s.rules = s.Generation
+	if publishable, err := l.withhold(ctx, &s); !publishable || err != nil {
 		return err
 	}
 	again := false
@@ -138,7 +143,7 @@ func (l *leader) due(ctx context.Context) (due bool, err error) {
 }
 
 const selectAudiences = `
-	select a.id, a.name, a.servers, a.revision, a.compiled_generation, r.content, coalesce(r.kid, '') as kid, h.generation
+	select a.id, a.name, a.servers, a.revision, a.compiled_generation, a.rules_generation, r.content, coalesce(r.kid, '') as kid, h.generation
 	from registry_head h
 	cross join audiences a
 	left join revisions r on r.audience_id = a.id and r.revision = a.revision and r.epoch = h.epoch
@@ -181,6 +186,14 @@ func (l *leader) read(ctx context.Context) (s state, err error) {
 	return s, err
 }
 
+// withheld says why the present rules are not published, "" if they are.
+func (s state) withheld() string {
+	if s.refutation == nil {
+		return ""
+	}
+	return clipped(s.refutation.Error())
+}
+
 // unreadable marks every audience: a rule in the registry cannot be read, so nothing can be compiled.
 func (l *leader) unreadable(ctx context.Context, cause error) error {
 	var wrong *policy.Error
@@ -214,11 +227,13 @@ func (l *leader) compile(ctx context.Context, s state, a audience) (bumped bool,
 	case err != nil:
 		return false, l.fail(ctx, a, s.Generation, err)
 	case string(a.Content) == string(content[:]) && a.Kid == l.kid:
-		return false, l.confirm(ctx, a, s.Generation, warnings)
+		return false, l.confirm(ctx, a, s, warnings)
 	case a.Content != nil && a.CompiledGeneration >= s.Generation: // a generation is published once
 		return true, l.bump(ctx)
 	}
-	return false, l.publish(ctx, a, revision{Document: document, text: text, content: content, warnings: warnings})
+	return false, l.publish(ctx, a, revision{
+		Document: document, text: text, content: content, warnings: warnings, rules: s.rules, refutation: s.withheld(),
+	})
 }
 
 // source is what the audience may see of the registry.

@@ -91,16 +91,21 @@ type carrier struct {
 }
 
 // carriers are those of the audiences that see the server, of all if it is "". Revisions are numbered by generation,
-// and one that speaks up to a later generation without a new number carries the change as well.
+// and one that speaks up to a later generation without a new number carries the change as well. A change of rules is
+// carried only by what has the rules of its generation: while a policy test fails, that is not every later revision.
 func (d *Delivery) carriers(ctx context.Context, generation int64, server string) (map[string]carrier, error) {
 	rows, _ := d.pool.Query(ctx, `
 		select a.id as audience_id, a.compile_error, r.revision, r.created_at
 		from audiences a
 		cross join registry_head h
+		cross join lateral (
+		  select exists (select from rule_versions v
+		                 where @generation in (v.from_generation, v.to_generation) and not coalesce((v.row ->> 'emergency')::boolean, false)) as rules) c
 		left join lateral (
 		  select revision, created_at from revisions r
 		  where r.audience_id = a.id and r.epoch = h.epoch
-		    and (r.revision >= @generation or r.revision = a.revision and a.compiled_generation >= @generation)
+		    and (r.revision >= @generation and (not c.rules or coalesce(r.rules_generation, r.revision) >= @generation)
+		         or r.revision = a.revision and a.compiled_generation >= @generation and (not c.rules or a.rules_generation >= @generation))
 		  order by revision limit 1) r on true
 		where @server = '' or audience_sees(a.servers, @server)`,
 		pgx.StrictNamedArgs{"generation": generation, "server": server})

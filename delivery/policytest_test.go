@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -71,14 +72,14 @@ func TestPolicyTests(t *testing.T) {
 	wantProblem(t, err, problem.Forbidden, "not_allowed")
 }
 
-// TestAFailingTestKeepsWhatIsInForce: nothing is published while a test fails, every audience says which, and it goes on
-// when the rules are mended or the test is.
+// TestAFailingTestKeepsWhatIsInForce: no rule is published while a test fails, every audience says which, and it goes on
+// when the rules are mended or the test is. What is suspended meanwhile is suspended.
 func TestAFailingTestKeepsWhatIsInForce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	r := w.start()
 	g, other := w.enrol(r, "edge", "com.acme/*"), w.enrol(r, "other", "com.other/*")
-	w.offer(r, g.Gateway, "com.acme/orders")
+	server := w.offer(r, g.Gateway, "com.acme/orders")
 	w.grant(r, "Tomas", "com.acme/orders")
 	test, err := r.CreatePolicyTest(w.ctx, w.admin, aTest("Tomas lists", "list", Expect{Outcome: ExpectAllow}))
 	w.must(err)
@@ -92,8 +93,34 @@ func TestAFailingTestKeepsWhatIsInForce(t *testing.T) {
 	for _, id := range []string{g.AudienceID, other.AudienceID} {
 		w.failsWith(r, id, want)
 	}
-	if s := r.Current(g.AudienceID); s.Revision != inForce.Revision || s.CompiledGeneration >= w.generation() {
+	if s := r.Current(g.AudienceID); s.Revision != inForce.Revision {
 		t.Errorf("revision %d was replaced by %d", inForce.Revision, s.Revision)
+	}
+	withheld := w.generation()
+	if reached, err := r.Reach(w.ctx, w.admin, withheld); err != nil || reached.Gateways[0].Carries != 0 {
+		t.Errorf("a rule that is withheld reaches %+v, %v", reached.Gateways, err)
+	}
+	tools, err := r.registry.Tools(w.ctx, w.admin, registry.ToolFilter{ServerID: server.ID})
+	w.must(err)
+	list := tools.Items[slices.IndexFunc(tools.Items, func(t registry.Tool) bool { return t.Name == "list" })]
+	suspension, generation, err := r.registry.SuspendTool(w.ctx, w.admin, list.ID, "incident")
+	w.must(err)
+	suspended := w.upTo(r, g.AudienceID, generation)
+	asked := aTest("", "list", Expect{}).Given.Request()
+	asked.Kind, asked.Now = policy.KindTool, time.Now()
+	if v := suspended.Index.Decide(asked); v.Guardrail < 0 || suspended.Index.Document().Guardrails[v.Guardrail].ID != suspension.ID {
+		t.Errorf("a suspension waits for the tests: %+v", v)
+	}
+	if reached, err := r.Reach(w.ctx, w.admin, generation); err != nil || reached.Gateways[0].Carries != generation {
+		t.Errorf("the suspension reaches %+v, %v", reached.Gateways, err)
+	}
+	if reached, err := r.Reach(w.ctx, w.admin, withheld); err != nil || reached.Gateways[0].Carries != 0 {
+		t.Errorf("a rule that is withheld reaches %+v, %v", reached.Gateways, err)
+	}
+	_, err = r.registry.EndGuardrail(w.ctx, w.admin, suspension.ID, suspension.Version, "over")
+	w.must(err)
+	if s := w.upTo(r, g.AudienceID, w.generation()); s.Index.Decide(asked).Outcome != policy.Allow {
+		t.Error("a suspension that was lifted goes on")
 	}
 	if n := w.count(`select count(*) from audit_events where kind = 'policy.compile_failed'`); n != 2 {
 		t.Errorf("said %d times", n)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"countersign/internal/problem"
 	"countersign/policy"
 	"countersign/registry"
 )
@@ -34,22 +35,66 @@ func readTrial(ctx context.Context, tx pgx.Tx) (t trial, err error) {
 	return t, nil
 }
 
-// refuted reports whether a test fails, and if so says so with every audience that has to be compiled: what they have
-// stays in force.
-func (l *leader) refuted(ctx context.Context, s state) (bool, error) {
+// withhold puts the rules that are in force in the place of the present ones while a test fails, and keeps why. What is
+// suspended, held or gone by now counts all the same. It reports whether there is anything to publish: rules that nothing
+// is known of any more cannot be put back, and then each audience keeps the revision that it has.
+func (l *leader) withhold(ctx context.Context, s *state) (bool, error) {
 	failures, err := s.trial.failures(s.Snapshot, s.at)
 	if err != nil || len(failures) == 0 {
-		return false, nil //nolint:nilerr // rules that cannot be compiled are told where each audience is
+		return true, nil //nolint:nilerr // rules that cannot be compiled are told where each audience is
+	}
+	s.refutation = refutation(failures)
+	err = pgx.BeginTxFunc(ctx, l.pool, registry.ReadOnly, func(tx pgx.Tx) error { return l.putBack(ctx, tx, s) })
+	switch {
+	case problem.Is(err, problem.NotFound):
+		return false, l.refuse(ctx, *s)
+	case err != nil:
+		return false, err
 	}
 	for _, a := range s.audiences {
+		if err := l.say(ctx, a, s.Generation, s.withheld()); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// refuse says with every audience that has to be compiled why it is not.
+func (l *leader) refuse(ctx context.Context, s state) error {
+	for _, a := range s.audiences {
 		if l.wants(a) {
-			if err := l.fail(ctx, a, s.Generation, refutation(failures)); err != nil {
-				return true, err
+			if err := l.fail(ctx, a, s.Generation, s.refutation); err != nil {
+				return err
 			}
 		}
 	}
 	l.hub.Wake(ctx, TopicRevisions)
-	return true, nil
+	return nil
+}
+
+// putBack takes the rules that were published last, and the suspensions of now.
+func (l *leader) putBack(ctx context.Context, tx pgx.Tx, s *state) error {
+	s.rules = 0
+	for _, a := range s.audiences {
+		s.rules = max(s.rules, a.RulesGeneration)
+	}
+	grants, guardrails, err := l.registry.RulesAt(ctx, tx, s.rules)
+	if err != nil {
+		return err
+	}
+	rows, _ := tx.Query(ctx, `select id from guardrails where emergency`)
+	suspensions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("reading which guardrails suspend something: %w", err)
+	}
+	guardrails = slices.DeleteFunc(guardrails, func(g policy.SourceGuardrail) bool { return slices.Contains(suspensions, g.ID) })
+	for _, g := range s.Guardrails {
+		if s.trial.emergency[g.ID] {
+			guardrails = append(guardrails, g)
+		}
+	}
+	s.Grants, s.Guardrails = grants, guardrails
+	return nil
 }
 
 // refutation says which tests fail: `policy test "Refunds wait": expected hold, got allow (allowed), by "Support"`.

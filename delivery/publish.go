@@ -31,6 +31,9 @@ type revision struct {
 	kid       string
 	signature policy.Signature
 	warnings  []policy.Warning
+
+	rules      int64  // the generation whose rules it has
+	refutation string // why these are not the present ones
 }
 
 // publish signs the revision and makes it the audience's current one.
@@ -71,11 +74,12 @@ func (l *leader) seal(ctx context.Context, r *revision) (err error) {
 func publishTx(ctx context.Context, tx pgx.Tx, a audience, r revision) error {
 	tag, err := tx.Exec(ctx, `
 		update audiences a
-		set revision = @revision, compiled_generation = @revision, compile_error = '', warnings = @warnings
+		set revision = @revision, compiled_generation = @revision, rules_generation = @rules, compile_error = @refutation,
+		    warnings = @warnings
 		where a.id = @audience
 		  and (a.compiled_generation < @revision
 		       or not exists (select 1 from revisions r where r.audience_id = a.id and r.epoch = @epoch and r.revision = a.revision))`,
-		pgx.StrictNamedArgs{"audience": a.ID, "epoch": r.Epoch, "revision": r.Revision, "warnings": listed(r.warnings)})
+		pgx.StrictNamedArgs{"audience": a.ID, "epoch": r.Epoch, "revision": r.Revision, "rules": r.rules, "refutation": r.refutation, "warnings": listed(r.warnings)})
 	if err != nil {
 		return fmt.Errorf("moving the audience to the revision: %w", err)
 	}
@@ -83,10 +87,10 @@ func publishTx(ctx context.Context, tx pgx.Tx, a audience, r revision) error {
 		return errOvertaken
 	}
 	_, err = tx.Exec(ctx, `
-		insert into revisions (audience_id, epoch, revision, digest, content, document, gzipped, kid, signature, jws)
-		values (@audience, @epoch, @revision, @digest, @content, @document, @gzipped, @kid, @signature, @jws)`,
+		insert into revisions (audience_id, epoch, revision, rules_generation, digest, content, document, gzipped, kid, signature, jws)
+		values (@audience, @epoch, @revision, @rules, @digest, @content, @document, @gzipped, @kid, @signature, @jws)`,
 		pgx.StrictNamedArgs{
-			"audience": a.ID, "epoch": r.Epoch, "revision": r.Revision, "digest": r.digest[:], "content": r.content[:],
+			"audience": a.ID, "epoch": r.Epoch, "revision": r.Revision, "rules": r.rules, "digest": r.digest[:], "content": r.content[:],
 			"document": r.text, "gzipped": r.gzipped, "kid": r.kid, "signature": r.signature.Detached, "jws": r.signature.JWS,
 		})
 	if err != nil {
@@ -102,12 +106,14 @@ func publishTx(ctx context.Context, tx pgx.Tx, a audience, r revision) error {
 }
 
 // confirm records that the current revision speaks up to this generation.
-func (l *leader) confirm(ctx context.Context, a audience, generation int64, warnings []policy.Warning) error {
+func (l *leader) confirm(ctx context.Context, a audience, s state, warnings []policy.Warning) error {
 	_, err := l.pool.Exec(ctx, `
 		update audiences
-		set compiled_generation = @generation, compile_error = '', warnings = @warnings
+		set compiled_generation = @generation, rules_generation = @rules, compile_error = @refutation, warnings = @warnings
 		where id = @id and revision = @revision and compiled_generation <= @generation`,
-		pgx.StrictNamedArgs{"id": a.ID, "revision": a.Revision, "generation": generation, "warnings": listed(warnings)})
+		pgx.StrictNamedArgs{
+			"id": a.ID, "revision": a.Revision, "generation": s.Generation, "rules": s.rules, "refutation": s.withheld(), "warnings": listed(warnings),
+		})
 	if err != nil {
 		return fmt.Errorf("confirming the revision of audience %s: %w", a.ID, err)
 	}
@@ -117,11 +123,12 @@ func (l *leader) confirm(ctx context.Context, a audience, generation int64, warn
 // fail records that this generation cannot be compiled. The old revision stays in force. It is said once.
 func (l *leader) fail(ctx context.Context, a audience, generation int64, cause error) error {
 	l.failed[a.ID] = generation
-	message := cause.Error()
-	if len(message) > 1000 {
-		message = message[:1000]
-	}
 	l.log.Error("policy cannot be compiled, the old revision stays", slog.String("audience", a.Name), slog.Int64("generation", generation), slog.Any("error", cause))
+	return l.say(ctx, a, generation, clipped(cause.Error()))
+}
+
+// say records why an audience does not have what is in the registry, once.
+func (l *leader) say(ctx context.Context, a audience, generation int64, message string) error {
 	return postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
 			update audiences set compile_error = @error where id = @id and compile_error <> @error`,
@@ -138,6 +145,9 @@ func (l *leader) fail(ctx context.Context, a audience, generation int64, cause e
 		})
 	})
 }
+
+// clipped shortens why something cannot be published.
+func clipped(message string) string { return message[:min(len(message), 1000)] }
 
 // bump moves the generation, so that what compiles differently by now becomes a revision of its own.
 func (l *leader) bump(ctx context.Context) error {

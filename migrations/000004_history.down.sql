@@ -10,3 +10,5 @@ drop table rule_versions, generations;
 drop function rule_version_stays();
 alter table guardrails drop column emergency;
 drop index people_groups;
+alter table revisions drop column rules_generation;
+alter table audiences drop column rules_generation;

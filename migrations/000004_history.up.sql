@@ -39,6 +39,12 @@ insert into rule_versions (rule_id, kind, version, ended, row, from_generation)
   union all
   select g.id, 'guardrail', g.version, false, to_jsonb(g), h.generation from guardrails g cross join registry_head h where g.ended_at is null;
 
+-- Whose rules are in force. While a policy test fails they are those of an earlier generation than what else a revision
+-- says: what was suspended or held since is published all the same.
+alter table audiences add column rules_generation bigint not null default 0;
+update audiences set rules_generation = compiled_generation;
+alter table revisions add column rules_generation bigint;  -- null: that of the revision
+
 create function keep_rule_versions() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
 begin
   insert into rule_versions (rule_id, kind, version, ended, row)
