@@ -165,9 +165,9 @@ func TestTwoReplicas(t *testing.T) {
 		t.Fatalf("a token of another replica, for a client just made there: %v", err)
 	}
 	began := time.Now()
-	for !replica.Revoked(who) {
+	for !replica.Revoked(who.ID) {
 		changed := replica.Changed()
-		if !b.Revoked(who) {
+		if !b.Revoked(who.ID) {
 			if err := b.RevokeClient(t.Context(), done.Who, made.ID); err != nil {
 				t.Fatal(err)
 			}

@@ -159,10 +159,10 @@ func (a *Authority) readCredentials(ctx context.Context) ([]credential, error) {
 	return pgx.CollectRows(rows, pgx.RowToStructByName[credential])
 }
 
-// Revoked says whether the credential of a gateway or a client was revoked, as far as this replica
+// Revoked says whether the gateway or client of that id had its credential revoked, as far as this replica
 // knows; see Changed. Somebody who is not in the set counts as revoked.
-func (a *Authority) Revoked(who identity.Principal) bool {
-	c, found := a.clients.latest.Load().byPrincipal[who.ID]
+func (a *Authority) Revoked(id string) bool {
+	c, found := a.clients.latest.Load().byPrincipal[id]
 	return !found || c.Revoked
 }
 

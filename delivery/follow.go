@@ -149,9 +149,10 @@ func (d *Delivery) loadOwn(ctx context.Context, p published) (*Snapshot, error) 
 }
 
 func snapshotOf(p published, index *policy.Index, digest canonical.Digest, row revisionRow) *Snapshot {
+	tag := policy.NewTag(p.Epoch, p.Revision, digest, "")
 	return &Snapshot{
 		AudienceID: p.AudienceID, AudienceName: p.AudienceName, Epoch: p.Epoch, Revision: p.Revision, CompiledGeneration: p.CompiledGeneration,
-		Digest: digest, ETag: policy.ETag(p.Epoch, p.Revision, digest, ""),
+		Digest: digest, ETag: tag.String(), Tag: tag,
 		Document: row.Document, Gzip: row.Gzipped, JWS: row.Jws, Detached: row.Signature, Kid: row.Kid,
 		PublishedAt: row.CreatedAt, Index: index,
 	}

@@ -16,6 +16,7 @@ type Snapshot struct {
 	CompiledGeneration int64            // up to which generation it speaks
 	Digest             canonical.Digest // SHA-256 of Document
 	ETag               string           // of Document as it is; policy.ETag makes those of other encodings
+	Tag                policy.Tag       // what ETag says
 	Document           []byte
 	Gzip               []byte
 	JWS                string // the document inside its signature

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -21,19 +20,27 @@ type Tag struct {
 // "e<epoch>.r<revision>.<digest12>", and "-gz" for encoding "gzip" or
 // "-<encoding>" for another one.
 func ETag(epoch, revision int64, digest canonical.Digest, encoding string) string {
+	return NewTag(epoch, revision, digest, encoding).String()
+}
+
+// NewTag is what ETag writes.
+func NewTag(epoch, revision int64, digest canonical.Digest, encoding string) Tag {
 	if encoding == "gzip" {
 		encoding = "gz"
 	}
-	return Tag{Epoch: epoch, Revision: revision, Digest: digest.Hex()[:12], Encoding: encoding}.String()
+	return Tag{Epoch: epoch, Revision: revision, Digest: digest.Hex()[:12], Encoding: encoding}
 }
 
 // String returns the entity tag with its quotes.
 func (t Tag) String() string {
-	suffix := ""
+	text := make([]byte, 0, 64)
+	text = strconv.AppendInt(append(text, '"', 'e'), t.Epoch, 10)
+	text = strconv.AppendInt(append(text, ".r"...), t.Revision, 10)
+	text = append(append(text, '.'), t.Digest...)
 	if t.Encoding != "" {
-		suffix = "-" + t.Encoding
+		text = append(append(text, '-'), t.Encoding...)
 	}
-	return fmt.Sprintf(`"e%d.r%d.%s%s"`, t.Epoch, t.Revision, t.Digest, suffix)
+	return string(append(text, '"'))
 }
 
 // Same reports whether two tags are of the same document, in whatever encoding.
@@ -89,18 +96,38 @@ func ParseETags(ifNoneMatch string) []Tag {
 	}
 }
 
-// MatchETag reports whether an If-None-Match, which may be a list, names the
-// document of etag, in whatever encoding. "*" matches any document.
-func MatchETag(ifNoneMatch, etag string) bool {
-	if strings.TrimSpace(ifNoneMatch) == "*" {
-		return true
+// Held is what a caller says it holds, in If-None-Match (RFC 9110 section 13.1.2).
+type Held struct {
+	Any  bool  // "*": whatever there is
+	Tags []Tag // those that are ours
+}
+
+// ParseHeld reads the values of If-None-Match, each of which may be a list.
+func ParseHeld(values []string) Held {
+	var h Held
+	for _, v := range values {
+		if strings.TrimSpace(v) == "*" {
+			return Held{Any: true}
+		}
+		h.Tags = append(h.Tags, ParseETags(v)...)
 	}
-	current, ok := ParseETag(etag)
-	if !ok {
-		return false
-	}
-	for _, t := range ParseETags(ifNoneMatch) {
+	return h
+}
+
+// Has reports whether h has the document of a tag, in whatever encoding.
+func (h Held) Has(current Tag) bool {
+	for _, t := range h.Tags {
 		if t.Same(current) {
+			return true
+		}
+	}
+	return h.Any
+}
+
+// Beyond reports whether h has a document that is later than that of a tag.
+func (h Held) Beyond(current Tag) bool {
+	for _, t := range h.Tags {
+		if t.Epoch > current.Epoch || t.Epoch == current.Epoch && t.Revision > current.Revision {
 			return true
 		}
 	}

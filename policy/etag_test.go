@@ -34,9 +34,9 @@ func TestParseETagReadsOnlyOurs(t *testing.T) {
 	}
 }
 
-func TestMatchETag(t *testing.T) {
+func TestHeld(t *testing.T) {
 	t.Parallel()
-	const current = `"e1.r42.0123456789ab-gz"`
+	current := policy.Tag{Epoch: 1, Revision: 42, Digest: "0123456789ab", Encoding: "gz"}
 	for header, want := range map[string]bool{
 		``:                                     false,
 		`*`:                                    true,
@@ -53,8 +53,16 @@ func TestMatchETag(t *testing.T) {
 		`"x" "e1.r41.0123456789ab"`:            false,
 		`"x, "e1.r42.0123456789ab`:             false,
 	} {
-		if got := policy.MatchETag(header, current); got != want {
-			t.Errorf("MatchETag(%s) = %v, want %v", header, got, want)
+		if got := policy.ParseHeld([]string{header}).Has(current); got != want {
+			t.Errorf("%s has it: %v, want %v", header, got, want)
+		}
+	}
+	held := policy.ParseHeld([]string{`"x"`, `"e1.r41.0123456789ab-gz", "e1.r43.0123456789ab"`})
+	for tag, want := range map[policy.Tag]bool{
+		{Epoch: 1, Revision: 42}: true, {Epoch: 1, Revision: 43}: false, {Epoch: 2, Revision: 1}: false, {Epoch: 0, Revision: 99}: true,
+	} {
+		if held.Beyond(tag) != want {
+			t.Errorf("beyond %s: %v, want %v", tag, !want, want)
 		}
 	}
 	tags := policy.ParseETags(`"x", W/"e1.r41.0123456789ab-gz", "e1.r42.0123456789ab"`)
@@ -70,7 +78,7 @@ func FuzzParseETags(f *testing.F) {
 			if again, ok := policy.ParseETag(tag.String()); !ok || again != tag {
 				t.Fatalf("%+v is written as %s and read as %+v", tag, tag, again)
 			}
-			if !policy.MatchETag(header, tag.String()) {
+			if !policy.ParseHeld([]string{header}).Has(tag) {
 				t.Fatalf("%q does not match its own %s", header, tag)
 			}
 		}

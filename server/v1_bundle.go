@@ -63,9 +63,9 @@ func (s *Server) getBundle(c echo.Context, who identity.Principal) error {
 		return noSuchBundle()
 	}
 	kid, key := s.auth.BundleKey()
-	known := heldBundles(strings.Join(r.Header.Values("If-None-Match"), ", "), delivery.BundleEncoding(kid))
+	known := heldBundles(policy.ParseHeld(r.Header.Values("If-None-Match")), delivery.BundleEncoding(kid))
 	wait, preferred := preferWait(r.Header.Values("Prefer"))
-	snap, err := s.awaitPolicy(r.Context(), who, known, wait)
+	snap, err := s.awaitPolicy(r.Context(), &who, known, wait)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (s *Server) getBundle(c echo.Context, who identity.Principal) error {
 	if preferred {
 		h.Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 	}
-	if policy.MatchETag(known, bundle.ETag) {
+	if known.Has(bundle.Tag) {
 		return c.NoContent(http.StatusNotModified)
 	}
 	h.Set("Repr-Digest", reprDigest(bundle.Archive))
@@ -108,16 +108,11 @@ func noSuchBundle() *problem.Error {
 
 // heldBundles is an If-None-Match in which what is no bundle of this encoding, such as one of another key, names no
 // document: whoever holds it needs ours. That its revision may be newer than ours still counts.
-func heldBundles(known, encoding string) string {
-	if isAny(known) {
-		return known
-	}
-	var tags []string
-	for _, t := range policy.ParseETags(known) {
+func heldBundles(known policy.Held, encoding string) policy.Held {
+	for i, t := range known.Tags {
 		if t.Encoding != encoding {
-			t.Digest = strings.Repeat("0", len(t.Digest))
+			known.Tags[i].Digest = ""
 		}
-		tags = append(tags, t.String())
 	}
-	return strings.Join(tags, ", ")
+	return known
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,17 +37,19 @@ func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	if media == "" {
 		return problem.New(problem.NotAcceptable, "not_acceptable", "The policy is given as %s or as %s.", policyType, joseType)
 	}
-	known := strings.Join(r.Header.Values("If-None-Match"), ", ")
+	known := policy.ParseHeld(r.Header.Values("If-None-Match"))
 	wait, preferred := preferWait(r.Header.Values("Prefer"))
-	snap, err := s.awaitPolicy(r.Context(), who, known, wait)
+	snap, err := s.awaitPolicy(r.Context(), &who, known, wait)
 	if err != nil {
 		return err
 	}
-	token, _ := bearerToken(r)
-	if _, err := s.auth.Bearer(r.Context(), token); err != nil { // revoked or expired while it was parked
-		return err
+	if wait > 0 { // it may have been revoked or expired while it was parked
+		token, _ := bearerToken(r)
+		if _, err := s.auth.Bearer(r.Context(), token); err != nil {
+			return err
+		}
 	}
-	changed := !policy.MatchETag(known, snap.ETag)
+	changed := !known.Has(snap.Tag)
 	if changed {
 		if err := s.pulls.document(who.GatewayID); err != nil {
 			return err
@@ -58,7 +59,7 @@ func (s *Server) getPolicy(c echo.Context, who identity.Principal) error {
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Vary", "Accept, Accept-Encoding, Authorization, Prefer")
 	h.Set("Policy-Revision", strconv.FormatInt(snap.Revision, 10))
-	if !isAny(known) { // who does not say what it holds renews nothing
+	if !known.Any { // who does not say what it holds renews nothing
 		h.Set("Policy-Lease", strconv.Itoa(s.cfg.MaxStaleSeconds))
 	}
 	if preferred {
@@ -94,30 +95,34 @@ func writePolicy(c echo.Context, snap *delivery.Snapshot, media string, changed 
 
 // awaitPolicy gives the snapshot to answer with: at once when the caller holds another one, else when a new
 // one arrives or the time is over. It refuses when this replica does not know that what it has is current.
-func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known string, wait time.Duration) (*delivery.Snapshot, error) {
+//
+// Ten thousand of these wait at a time: what is on the stack here is what a gateway costs, so that who is not copied.
+func (s *Server) awaitPolicy(ctx context.Context, who *identity.Principal, known policy.Held, wait time.Duration) (*delivery.Snapshot, error) {
+	if wait == 0 {
+		snap := s.delivery.Current(who.AudienceID)
+		return snap, s.current(ctx, who, snap, known)
+	}
+	done, err := s.pulls.park(who.GatewayID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	if wait > 0 {
-		done, err := s.pulls.park(who.GatewayID)
-		if err != nil {
-			return nil, err
-		}
-		defer done()
-	}
 	for {
 		clients := s.auth.Changed()
 		changed := s.delivery.Changed(who.AudienceID)
 		snap := s.delivery.Current(who.AudienceID)
-		if err := s.current(ctx, who, snap, known); err != nil && (snap != nil || wait == 0) {
+		if err := s.current(ctx, who, snap, known); err != nil && snap != nil {
 			return nil, err // only the first policy of an audience is worth waiting for
 		}
-		if snap != nil && (isAny(known) || !policy.MatchETag(known, snap.ETag)) {
+		if snap != nil && (known.Any || !known.Has(snap.Tag)) {
 			return snap, nil
 		}
 		select {
 		case <-changed:
 		case <-clients:
-			if s.auth.Revoked(who) {
+			if s.auth.Revoked(who.ID) {
 				return snap, nil // the caller checks its credential again and says so
 			}
 		case <-s.draining:
@@ -128,13 +133,13 @@ func (s *Server) awaitPolicy(ctx context.Context, who identity.Principal, known 
 	}
 }
 
-func (s *Server) current(ctx context.Context, who identity.Principal, snap *delivery.Snapshot, known string) error {
+func (s *Server) current(ctx context.Context, who *identity.Principal, snap *delivery.Snapshot, known policy.Held) error {
 	switch {
 	case snap == nil:
 		return retry(problem.New(problem.Unavailable, "policy_compiling", "The first policy for this audience is not compiled yet."))
 	case !s.delivery.Fresh():
 		return retry(problem.New(problem.Unavailable, "replica_stale", "This replica has lost sight of the database; it renews no lease."))
-	case ahead(known, snap):
+	case known.Beyond(snap.Tag):
 		if s.pulls.tellAhead(who.GatewayID) {
 			s.log.WarnContext(ctx, "a gateway holds a later policy than this replica knows: if that lasts, the database was restored; see countersign epoch bump",
 				slog.String("gateway", who.Name), slog.String("gateway_id", who.GatewayID), slog.Int64("epoch", snap.Epoch), slog.Int64("revision", snap.Revision))
@@ -143,16 +148,6 @@ func (s *Server) current(ctx context.Context, who identity.Principal, snap *deli
 	}
 	return nil
 }
-
-// ahead says whether the caller holds a newer revision of this epoch than we have: it must never go back.
-func ahead(known string, snap *delivery.Snapshot) bool {
-	return slices.ContainsFunc(policy.ParseETags(known), func(t policy.Tag) bool {
-		return t.Epoch > snap.Epoch || t.Epoch == snap.Epoch && t.Revision > snap.Revision
-	})
-}
-
-// isAny says whether an If-None-Match is satisfied by whatever we have.
-func isAny(known string) bool { return strings.TrimSpace(known) == "*" }
 
 func retry(p *problem.Error) *problem.Error {
 	p.RetryAfter = time.Second + rand.N(2*time.Second) //nolint:gosec // jitter
