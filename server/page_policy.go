@@ -1,8 +1,6 @@
 package server
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -42,9 +40,7 @@ func (s *Server) policyPage(c echo.Context, who identity.Principal) error {
 			return err
 		}
 	}
-	if err := s.showDocument(&view); err != nil {
-		return err
-	}
+	s.showDocument(&view)
 	return render(c, http.StatusOK, web.PolicyPage(s.page(c, who, "Policy", "/policy"), view))
 }
 
@@ -122,10 +118,10 @@ func warningGroups(who identity.Principal, warnings []policy.Warning) []web.Warn
 }
 
 // showDocument fills in what this replica serves.
-func (s *Server) showDocument(view *web.Policy) error {
+func (s *Server) showDocument(view *web.Policy) {
 	snap := s.delivery.Current(view.Audience)
 	if snap == nil {
-		return nil
+		return
 	}
 	document := snap.Index.Document()
 	view.Revision, view.Epoch, view.ETag, view.KeyID, view.Digest = snap.Revision, snap.Epoch, snap.ETag, snap.Kid, snap.Digest.String()
@@ -134,10 +130,5 @@ func (s *Server) showDocument(view *web.Policy) error {
 	for _, server := range document.Servers {
 		view.Tools += len(server.Tools)
 	}
-	var pretty bytes.Buffer
-	if err := json.Indent(&pretty, snap.Document, "", "  "); err != nil {
-		return err
-	}
-	view.Document = pretty.Bytes()
-	return nil
+	view.Document = web.Indent(snap.Document)
 }

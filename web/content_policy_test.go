@@ -11,7 +11,7 @@ func policyDocument() Policy {
 		},
 		Audience: "a1", Name: "everything", Revision: 413, Epoch: 2, ETag: `"413-9c1f42ab"`, KeyID: "2026-11a", Digest: digest, Generation: 414,
 		Bytes: 48211, Compressed: 9313, IssuedAt: noon.Add(-2 * time.Minute), Servers: 12, Tools: 128, Grants: 24, Guardrails: 6,
-		Document: []byte("{\n  \"revision\": 413,\n  \"grants\": [\n    {\n      \"name\": \"Support refunds\",\n      \"subject\": {\"groups\": [\"support-emea\"], \"agents\": [\"billing-agent\"]},\n      \"resource\": {\"servers\": [\"com.stripe/payments\"], \"names\": [\"create_refund\"]}\n    }\n  ]\n}"),
+		Document: "{\n  \"revision\": 413,\n  \"grants\": [\n    {\n      \"name\": \"Support refunds\",\n      \"subject\": {\"groups\": [\"support-emea\"], \"agents\": [\"billing-agent\"]},\n      \"resource\": {\"servers\": [\"com.stripe/payments\"], \"names\": [\"create_refund\"]}\n    }\n  ]\n}",
 		Warnings: []WarningGroup{
 			{"Rules that reach nothing", []Warning{{"The grant “Old onboarding bot” reaches no tool that this audience may see.", "/grants/g4/edit", "Open the grant"}, {"The guardrail “Exports at night” reaches no tool that this audience may see.", "/guardrails/r7/edit", "Open the guardrail"}}, 4},
 			{"Calls that nobody can approve", []Warning{{"Calls of “drop_table” on com.acme/postgres wait for an approval that no team may give.", "/servers/srv3", "Open the server"}}, 0},

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,5 +30,24 @@ func TestDocumentsCanBePointedAt(t *testing.T) {
 	parts, cut = stretches(strings.Repeat("line\n", mostLines+1))
 	if !cut || strings.Count(parts[0].text, "\n") != mostLines {
 		t.Errorf("a long document: %d parts, cut: %v", len(parts), cut)
+	}
+}
+
+func TestIndentIsThatOfTheStandardLibrary(t *testing.T) {
+	t.Parallel()
+	for _, document := range []string{
+		`{}`, `[]`, `"a"`, `{"a":{},"b":[],"c":[{}],"d":"}],:{\"\\"}`, `[1,-2.5e3,true,null,"é\u2028"]`, `{"a":[[["x"]],{"b":{"c":1}}]}`,
+	} {
+		var want bytes.Buffer
+		if err := json.Indent(&want, []byte(document), "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		if got := Indent([]byte(document)); got != want.String() {
+			t.Errorf("%s\nwant\n%s", got, want.String())
+		}
+	}
+	long := Indent([]byte("[" + strings.Repeat("1,", 100_000) + "1]"))
+	if n := strings.Count(long, "\n"); n != mostLines+1 {
+		t.Errorf("a long document has %d lines", n)
 	}
 }

@@ -260,7 +260,7 @@ func PolicyPage(p Page, v Policy) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = policyText(string(v.Document)).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = policyText(v.Document).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -97,7 +97,7 @@ func hostilePolicy(p Page) []story {
 		return e
 	}
 	document, form, list, call := spoiled(policyDocument()), spoiled(grantForm()), spoiled(grants()), spoiled(explained())
-	document.Document, document.Failing, document.Error = []byte(hostile("document")), []TestLine{spoiled(failingTest())}, hostile("Error")
+	document.Document, document.Failing, document.Error = hostile("document"), []TestLine{spoiled(failingTest())}, hostile("Error")
 	form.Errors, form.Failing = errs(grantFields...), []TestLine{spoiled(failingTest())}
 	list.Errors, list.Grants[0].Asked = errs("reason"), true
 	call.Errors, call.Draft = errs(callFields...), &Draft{Words: hostile("Words"), Back: hostile("Back"), Held: []KV{{hostile("Name"), hostile("Value")}}}

@@ -10,7 +10,7 @@ type Policy struct {
 	ETag, KeyID, Digest                string
 	Bytes, Compressed                  int
 	IssuedAt                           time.Time
-	Document                           []byte // indented JSON
+	Document                           string // as Indent lays it out
 	Warnings                           []WarningGroup
 	Error                              string
 	Failing                            []TestLine // tests that keep the latest change from being published
