@@ -75,7 +75,7 @@ func startChild(b *testing.B, as string, env ...string) *child {
 
 // serve answers on a free port of loopback, says which, and ends with a signal.
 func serve(h http.Handler) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // the process is its context
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
@@ -107,7 +107,7 @@ func replica() {
 		panic(err)
 	}
 	defer s.Close()
-	listener, err := net.Listen("tcp", strings.TrimPrefix(cfg.PublicURL, "http://")) //nolint:noctx // the process is its context
+	listener, err := net.Listen("tcp", strings.TrimPrefix(cfg.PublicURL, "http://"))
 	if err != nil {
 		panic(err)
 	}

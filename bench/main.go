@@ -39,6 +39,12 @@ var rows = []row{
 		met: func(floor, ours measured) bool { return ours["ns/op"] <= 2*floor["ns/op"] && ours["allocs/op"] == 0 },
 	},
 	{
+		what: "the same decision in stock OPA", pkg: "./delivery",
+		floor: "BenchmarkDecisionInOPA", ours: "BenchmarkDecision", metric: "ns/op", target: "we are ≥ 50× faster",
+		met:  func(floor, ours measured) bool { return 50*ours["ns/op"] <= floor["ns/op"] },
+		runs: 3,
+	},
+	{
 		what: "redeem, 16 connections", pkg: "./approvals",
 		floor: "BenchmarkRedeemStatement", ours: "BenchmarkRedeem", metric: "redeemed/s", target: "≥ 0.6× throughput",
 		met: func(floor, ours measured) bool { return ours["redeemed/s"] >= 0.6*floor["redeemed/s"] },

@@ -103,8 +103,9 @@ func (p *plane) token(b *testing.B, of credential) string {
 
 // change commits a grant, as a person in the console would, and says the generation that has it. Whether replicas are
 // woken is for the caller.
-func (p *plane) change(ctx context.Context, tb testing.TB) (generation int64) {
-	must(tb, pgx.BeginFunc(ctx, p.db.Runtime, func(tx pgx.Tx) (err error) {
+func (p *plane) change(ctx context.Context, b *testing.B) (generation int64) {
+	b.Helper()
+	must(b, pgx.BeginFunc(ctx, p.db.Runtime, func(tx pgx.Tx) (err error) {
 		_, err = tx.Exec(ctx, `
 			insert into grants (name, subject, resource, created_by)
 			values ('bench', '{"everyone": true}', '{"servers": ["*"]}', 'bench')`)
@@ -138,7 +139,7 @@ func (p *plane) fill(b *testing.B) {
 // scratch is a folder in memory, where there is one: what is measured is not the disk of this machine.
 func scratch(b *testing.B, i int) string {
 	b.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", fmt.Sprint("gateway", i, "-"))
+	dir, err := os.MkdirTemp("/dev/shm", fmt.Sprint("gateway", i, "-")) //nolint:usetesting // it is on a disk
 	if err != nil {
 		return b.TempDir()
 	}

@@ -52,8 +52,8 @@ func fill(t *rapid.T, v reflect.Value) {
 	case reflect.Int, reflect.Int64:
 		v.SetInt(rapid.SampledFrom([]int64{0, 1, -1, 1<<53 - 1, 1<<63 - 1}).Draw(t, "number"))
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(t, v.Field(i))
+		for _, field := range v.Fields() {
+			fill(t, field)
 		}
 	case reflect.Pointer:
 		if rapid.Bool().Draw(t, "there") {
