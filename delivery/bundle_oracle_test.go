@@ -118,7 +118,7 @@ func snapshotFor(ix *policy.Index) *Snapshot {
 	digest := canonical.Sum("document", nil)
 	return &Snapshot{
 		AudienceID: d.Audience, Epoch: d.Epoch, Revision: d.Revision, Digest: digest,
-		ETag: policy.ETag(d.Epoch, d.Revision, digest, ""), Index: ix,
+		ETag: policy.ETag(d.Epoch, d.Revision, digest, ""), Tag: policy.NewTag(d.Epoch, d.Revision, digest, ""), Index: ix,
 	}
 }
 

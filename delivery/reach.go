@@ -61,7 +61,7 @@ func (d *Delivery) reachable(ctx context.Context, who identity.Principal) ([]Gat
 func (d *Delivery) movedAt(ctx context.Context, generation int64) (e Effects, err error) {
 	err = d.pool.QueryRow(ctx, `
 		select n.generation, n.at from registry_head h
-		join generations n on n.generation = coalesce(nullif(@generation, 0), h.generation)`,
+		join generations n on n.generation = coalesce(nullif(@generation::bigint, 0), h.generation)`,
 		pgx.StrictNamedArgs{"generation": generation}).Scan(&e.Generation, &e.Since)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

@@ -24,6 +24,13 @@ func (s *Server) gatewaysPage(c echo.Context, who identity.Principal) error {
 	for _, g := range gateways {
 		view.Gateways = append(view.Gateways, gatewayRows(g)...)
 	}
+	ahead, err := s.delivery.Ahead(c.Request().Context(), who)
+	if err != nil {
+		return err
+	}
+	for _, a := range ahead {
+		view.Ahead = append(view.Ahead, web.GatewayRow{ID: a.GatewayID, Name: a.GatewayName, Instance: a.Instance, Active: a.Revision})
+	}
 	return render(c, http.StatusOK, web.GatewaysPage(s.page(c, who, "Gateways", "/gateways"), view))
 }
 
@@ -101,10 +108,11 @@ client_secret_file: /etc/countersign/gateway-secret
 listen: 127.0.0.1:8081
 resource: %s
 state_dir: /var/lib/countersign-gateway
+root_key: %s
 issuers:
   - issuer: %s
     algorithms: [RS256, ES256, EdDSA]
-`, s.cfg.PublicURL, g.ClientID, g.Resource, s.cfg.OIDCIssuer)
+`, s.cfg.PublicURL, g.ClientID, g.Resource, s.auth.RootKey(), s.cfg.OIDCIssuer)
 }
 
 func (s *Server) gatewayPage(c echo.Context, who identity.Principal) error {

@@ -134,3 +134,14 @@ func TestAGatewayThatIsAheadIsLogged(t *testing.T) {
 		t.Errorf("the log says it %d times", n)
 	}
 }
+
+func TestTheConsoleSaysThatAGatewayIsAhead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g, ada := w.enrol("edge", "*"), w.signIn("ada")
+	if page := ada.get("/gateways"); strings.Contains(page.body, "earlier state") {
+		t.Error("a database that was not restored is said to be")
+	}
+	g.call(put, client.PathStatus, client.Status{Instance: "a", Epoch: 1, ActiveRevision: 1_000_000}).want(t, http.StatusOK)
+	ada.get("/gateways").want(t, http.StatusOK, "earlier state", "edge", "1000000")
+}

@@ -99,7 +99,7 @@ func hostileStories() []story {
 		{"tool", ToolPage(p, tool)},
 		{"guardrails", GuardrailsPage(p, spoiled(guardrails()))},
 		{"teams", TeamsPage(p, spoiled(teams()))},
-		{"gateways", GatewaysPage(p, spoiled(gatewayList()))},
+		{"gateways", GatewaysPage(p, spoiled(Gateways{Gateways: gatewayList().Gateways, Ahead: gatewayList().Gateways[:1]}))},
 		{"gateway-form", NewGatewayPage(p, gateway)},
 		{"enrolled", EnrolledPage(p, spoiled(enrolled()))},
 		{"gateway", GatewayPage(p, spoiled(oneGateway()))},

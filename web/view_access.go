@@ -5,6 +5,7 @@ import "time"
 // Gateways is the list of gateways and what they enforce.
 type Gateways struct {
 	Gateways []GatewayRow
+	Ahead    []GatewayRow // those that run a later policy than the database knows: it was restored
 	May      bool
 }
 
