@@ -7,6 +7,9 @@ GO       ?= go
 ARGS     ?=
 with     := tools/setup
 golangci := $(GO) tool -modfile=tools/go.mod golangci-lint
+testing  := -count=1 -timeout=15m $(if $(RUN),-run='$(RUN)')
+# The packages that share state between goroutines. The others are tested as they are built.
+concurrent := ./approvals ./audit ./auth ./client ./delivery ./gateway ./internal/postgres ./registry ./server
 # One way to build everything, so that it is built once; the race detector alone needs C.
 export CGO_ENABLED := 0
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
@@ -25,7 +28,7 @@ build: ## Build bin/countersign, one static binary
 ##@ Check
 
 .PHONY: test
-test: ## Everything: generated files, and all tests with the race detector
+test: ## Everything: generated files, and all tests, with the race detector where things run at once
 	@$(MAKE) --no-print-directory --jobs=3 setup warm bin/opa
 	@$(MAKE) --no-print-directory verify tests
 
@@ -33,9 +36,17 @@ test: ## Everything: generated files, and all tests with the race detector
 check: lint test ## Everything, and what the linters say: before a change is proposed
 
 .PHONY: tests
-tests: bin/opa ## The tests alone (PKG=./policy/... RUN=TestName)
+tests: bin/opa ## The tests alone (PKG=./policy/... RUN=TestName: with the race detector)
 	@$(GO) build -o bin/testsummary ./internal/testsummary
-	@$(with) postgres cc chromium node -- env CGO_ENABLED=1 bin/testsummary -race -count=1 -timeout=15m $(if $(RUN),-run='$(RUN)') $(or $(PKG),./...)
+ifdef PKG
+	@$(with) postgres cc chromium node -- bin/testsummary -race $(testing) $(PKG)
+else
+	@$(with) postgres cc chromium node -- bin/testsummary -race $(testing) $(concurrent) + $(testing) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(concurrent))")
+endif
+
+.PHONY: race
+race: ## All tests with the race detector
+	@$(MAKE) --no-print-directory tests PKG=./...
 
 .PHONY: lint
 lint: ## The linters of .golangci.yml, go vet among them

@@ -41,12 +41,8 @@ func TestAHundredThousandGrants(t *testing.T) {
 	timed("one more grant, numbering all", func() { one = w.grant(r, "one more", "com.acme/*").ID })
 	timed("the first compile", func() { w.must(l.step(w.ctx)) })
 	timed("following", func() { w.must(r.catchUp(w.ctx)) })
-	w.grant(r, "another", "com.acme/*")
-	timed("a compile after one edit", func() { w.must(l.step(w.ctx)) })
-	timed("following", func() { w.must(r.catchUp(w.ctx)) })
-
 	s := r.Current(edge.AudienceID)
-	if n := len(s.Index.Document().Grants); n != many+2 {
+	if n := len(s.Index.Document().Grants); n != many+1 {
 		t.Errorf("%d grants in force, and %s", n, one)
 	}
 	t.Logf("the document has %d kB, compressed %d kB", len(s.Document)>>10, len(s.Gzip)>>10)
@@ -60,18 +56,4 @@ func TestAHundredThousandGrants(t *testing.T) {
 	if a, err := r.Audience(w.ctx, w.admin, other.AudienceID); err != nil || a.Behind() || len(a.Warnings) != 0 {
 		t.Errorf("%v: %+v", err, a)
 	}
-	timed("what was changed", func() {
-		c, err := r.Compare(w.ctx, w.admin, edge.AudienceID, RevisionID{1, s.Revision - 1}, RevisionID{1, s.Revision})
-		w.must(err)
-		if len(c.Rules) != 1 || len(c.Sentences) != 0 {
-			t.Errorf("%d rules, %v", len(c.Rules), c.Sentences)
-		}
-	})
-	timed("a rollback of one", func() {
-		plan, err := r.registry.PlanRollback(w.ctx, w.admin, s.Revision-1)
-		w.must(err)
-		if len(plan.Changes) != 1 {
-			t.Errorf("%d changes", len(plan.Changes))
-		}
-	})
 }

@@ -139,7 +139,7 @@ func TestOneErrorIn500Lines(t *testing.T) {
 		line       int
 		text, says string
 	}{
-		"a misspelt field":  {377, "    naem: Grant 53", ":377:5: a grant has no field \"naem\"; expected key, name, for, on, from, until or reason"},
+		"a misspelt field":  {377, "    naem: Grant 53", ":377:5: a grant has no field \"naem\"; expected key, name, for, on, condition, from, until or reason"},
 		"a number for text": {246, "      groups: [42]", ":246:16: for.groups[0] is a number; expected text, so put it in quotes"},
 		"a tab":             {254, "\ton:", ":254:1: "},
 	} {
