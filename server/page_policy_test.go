@@ -113,7 +113,7 @@ func TestPolicyTestsArePagesToo(t *testing.T) {
 	vera.get("/policy/tests").want(t, http.StatusOK, "1 of 2 tests fail", "expected deny, got allow")
 
 	w.until(t, `select compile_error <> '' from audiences`)
-	ada.get("/policy").want(t, http.StatusOK, "1 test fails, so the latest change is not published.", "Tomas &lt;reads&gt;", "Open the tests")
+	ada.get("/policy").want(t, http.StatusOK, "1 test fails, so no change of a rule is published.", "Tomas &lt;reads&gt;", "Open the tests")
 	ada.get("/").want(t, http.StatusOK, "A policy test keeps the latest change from being published")
 	ada.post("/policy/tests/"+id+"/end", url.Values{"version": {"1"}}).want(t, http.StatusConflict, "Somebody changed or ended this policy test")
 	vera.post("/policy/tests/"+id+"/end", url.Values{"version": {"2"}}).want(t, http.StatusForbidden)
