@@ -160,13 +160,13 @@ func (w *world) exec(sql string, args ...any) {
 	must(w.t, err)
 }
 
-// traces says what a request may have changed: the audit log beside refusals and what the compiler says, the
+// traces says what a request may have changed: the audit log beside refusals and what is done in the background, the
 // policy, and the sessions.
 func (w *world) traces() string {
 	w.t.Helper()
 	return read[string](w, `
 		select format('%s, generation %s, %s sessions',
-		              (select string_agg(kind, ' ' order by id) from audit_events where kind not like '%.refused' and kind not like 'policy.%'),
+		              (select string_agg(kind, ' ' order by id) from audit_events where kind not like '%.refused' and kind not like 'policy.%' and kind <> 'approval.superseded'),
 		              (select generation from registry_head), (select count(*) from sessions where ended_at is null))`)
 }
 
