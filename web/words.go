@@ -74,7 +74,7 @@ func rolloutWords(state string) string {
 
 // reasonWords is how a code, as a policy's reason, is said; anything else is somebody's own words.
 func reasonWords(reason string) string {
-	words := map[string]string{
+	words := map[string]string{ //nolint:gosec // sentences, no secrets
 		"nobody_decided": "Nobody decided in time.", "not_claimed": "Approved, but the call was not repeated in time.",
 		"not_redeemed": "Approved, but the call was not executed in time.", "redeemed": "Executed once.",
 		"by_caller": "The caller took it back.", "terms_changed": "The rules changed while it waited.", "epoch_changed": "The database was restored meanwhile.",
