@@ -263,36 +263,7 @@ func suspendAddress(p policy.Principal) string {
 	return ""
 }
 
-// accessCSV is the matrix as a file, a row for each subject and tool, all of it.
+// accessCSV is the matrix as a file, all of it: the one that scripts get.
 func (s *Server) accessCSV(c echo.Context, who identity.Principal) error {
-	filter := accessFilter(c)
-	filter.After, filter.Limit, filter.Tools = "", 200, true
-	page, err := s.delivery.AccessMatrix(c.Request().Context(), who, filter)
-	if err != nil {
-		return err
-	}
-	file := newCSV(c, "access", "who", "server", "kind", "tool", "risk", "outcome", "reason", "depends", "grants", "guardrails")
-	names := func(rules []delivery.RuleName) string {
-		var all []string
-		for _, r := range rules {
-			all = append(all, r.Name)
-		}
-		return strings.Join(all, "; ")
-	}
-	for {
-		for _, row := range page.Items {
-			for _, cell := range row.Cells {
-				for _, t := range cell.Tools {
-					file.row(row.Words, cell.Server, string(t.Kind), t.Name, string(t.Risk), t.Outcome.String(), string(t.Reason), strconv.FormatBool(t.Depends),
-						names(t.Grants), names(t.Guardrails))
-				}
-			}
-		}
-		if filter.After = page.Next; filter.After == "" {
-			return file.done()
-		}
-		if page, err = s.delivery.AccessMatrix(c.Request().Context(), who, filter); err != nil {
-			return file.broken(err)
-		}
-	}
+	return s.writeAccess(c, who, accessFilter(c))
 }
