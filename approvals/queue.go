@@ -28,6 +28,8 @@ type Config struct {
 	// Evidence verifies a caller's own token and says who the caller is, named exactly as people are named
 	// when they sign in, or a person could approve their own call.
 	Evidence func(ctx context.Context, gateway identity.Principal, token string) (policy.Principal, error)
+	// Announce tells people, in the transaction of what it tells about. nil tells nobody.
+	Announce func(ctx context.Context, tx pgx.Tx, n Notice) error
 	// Seal encrypts the calls and the callers.
 	Seal *seal.Key
 
@@ -46,6 +48,16 @@ type Evaluation struct {
 	Verdict    policy.Verdict
 	Generation int64
 	Document   *policy.Document
+}
+
+// Notice is something that people are to be told: ids and names, and nothing of what is asked for. Its topic is the kind
+// of the audit event.
+type Notice struct {
+	Topic      string
+	ApprovalID string
+	TeamIDs    []string       // who is asked
+	Urgent     bool           // never kept back for a digest
+	Data       map[string]any // server, tool, risk, state, …: facts for people and programs
 }
 
 // Queue is the queue of approval requests. It holds no state: any number of them, in any number of processes,

@@ -57,6 +57,7 @@ type Principal struct {
 	SessionID string // people only: an interactive session
 	AuthTime  time.Time
 	AMR       []string
+	ACR       string // the authentication context class that the provider named
 
 	GatewayID  string // gateways only
 	AudienceID string
@@ -81,6 +82,9 @@ const (
 	ReadRollout    Action = "rollout.read" // a gateway reads about itself
 	ReadApprovals  Action = "approval.read"
 	Vote           Action = "approval.vote"
+	ReadChannels   Action = "channel.read"
+	ChangeChannel  Action = "channel.change" // where people are told: it creates secrets
+	ChangeAgent    Action = "agent.change"   // who owns an agent
 	ReadAudit      Action = "audit.read"
 	Enforce        Action = "policy.enforce" // pull, discover, observe, ask, claim, redeem, report
 )
@@ -107,6 +111,9 @@ var rules = map[Action]rule{
 	ChangeGrant:    {roles: []Role{Admin}},
 	EnrolGateway:   {roles: []Role{Admin}, interactive: true},
 	Vote:           {roles: []Role{Approver, Owner, Admin}, interactive: true},
+	ReadChannels:   {roles: []Role{Auditor, Admin}},
+	ChangeChannel:  {roles: []Role{Admin}, interactive: true},
+	ChangeAgent:    {roles: []Role{Admin}},
 	ReadAudit:      {roles: []Role{Auditor, Admin}},
 	Enforce:        {kind: Gateway},
 }

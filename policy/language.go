@@ -60,6 +60,54 @@ type Approval struct {
 	OwningTeam     bool     `json:"owning_team,omitempty"`     // members of the server's team may vote
 	Teams          []string `json:"teams,omitempty"`           // ids of teams whose members may vote
 	PendingSeconds int      `json:"pending_seconds,omitempty"` // how long it may wait; 0 means DefaultPendingSeconds
+
+	Alternatives []Approvers `json:"alternatives,omitempty"` // other sets of approvers; any one of them is enough
+	Fallback     *Fallback   `json:"fallback,omitempty"`     // who may approve as well once it has waited a while
+	Evidence     bool        `json:"evidence,omitempty"`     // only for callers who are proven by a token of their own
+	NotGranter   bool        `json:"not_granter,omitempty"`  // who made or last changed the grant may not approve
+	StepUp       *StepUp     `json:"step_up,omitempty"`      // how those who approve have to have signed in
+	Scope        *Scope      `json:"scope,omitempty"`        // how much more than the very call may be approved at once
+	BreakGlass   *BreakGlass `json:"break_glass,omitempty"`  // who may approve alone in an emergency
+}
+
+// Approvers are people of whom Quorum have to approve.
+type Approvers struct {
+	Quorum     int      `json:"quorum"`
+	OwningTeam bool     `json:"owning_team,omitempty"`
+	Teams      []string `json:"teams,omitempty"`
+}
+
+// Fallback are the approvers that a request escalates to when it has waited AfterSeconds undecided: an alternative to
+// those who were asked at first, who may still decide.
+type Fallback struct {
+	AfterSeconds int      `json:"after_seconds"`
+	Quorum       int      `json:"quorum"`
+	OwningTeam   bool     `json:"owning_team,omitempty"`
+	Teams        []string `json:"teams,omitempty"`
+}
+
+// StepUp is how somebody has to have signed in: at most MaxAgeSeconds ago, with a second factor, in one of the context
+// classes ACR (OpenID Connect Core 1.0, acr). What is zero is not asked for.
+type StepUp struct {
+	MaxAgeSeconds int      `json:"max_age_seconds,omitempty"`
+	MFA           bool     `json:"mfa,omitempty"`
+	ACR           []string `json:"acr,omitempty"`
+}
+
+// Scope is the most that one decision may allow beyond the very call: MaxUses more calls within MaxSeconds, in which
+// the arguments named in Free may differ. All others stay exactly as they were approved.
+type Scope struct {
+	MaxUses    int      `json:"max_uses"`
+	MaxSeconds int      `json:"max_seconds"`
+	Free       []string `json:"free,omitempty"`
+}
+
+// BreakGlass lets one member of a team approve alone, with a reason and a ticket. Within ReviewSeconds another person
+// has to review that; the review stays open until then.
+type BreakGlass struct {
+	OwningTeam    bool     `json:"owning_team,omitempty"`
+	Teams         []string `json:"teams,omitempty"`
+	ReviewSeconds int      `json:"review_seconds,omitempty"` // 0: a day
 }
 
 // Effect is what a guardrail does to the calls it matches: exactly one of these.
@@ -72,6 +120,8 @@ type Effect struct {
 	Require          string       `json:"require,omitempty"` // CEL: denied unless it is true; an error is false
 	TokenBudget      *TokenBudget `json:"token_budget,omitempty"`
 	MaxResponseBytes int64        `json:"max_response_bytes,omitempty"` // a longer result is withheld
+
+	StepUp *StepUp `json:"step_up,omitempty"` // only for callers who signed in so; gateways answer with a challenge (RFC 9470)
 }
 
 // TokenBudget is how many tokens, estimated, the arguments and results of one principal's calls that a guardrail matches

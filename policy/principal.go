@@ -24,5 +24,6 @@ type Principal struct {
 	Model          string    `json:"model,omitempty"`
 	ModelAssurance Assurance `json:"model_assurance,omitempty"`
 	AMR            []string  `json:"amr,omitempty"`
+	ACR            string    `json:"acr,omitempty"` // the context class of the sign-in, as the token says
 	AuthTime       time.Time `json:"auth_time,omitzero"`
 }

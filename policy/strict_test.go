@@ -130,7 +130,7 @@ func TestRulesAreReadStrictly(t *testing.T) {
 		{effect, `{"approval":{"quorum":1,"owning_team":true,"pending_seconds":604801}}`, "effect.approval.pending_seconds"},
 		{effect, `{"approval":{"quorum":1}}`, "effect.approval.teams"},
 		{effect, `{"approval":{"quorum":1,"teams":[""]}}`, "effect.approval.teams[0]"},
-		{effect, `{"approval":{"quorum":1,"owning_team":true,"step_up":true}}`, "effect.approval"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"by_vote":true}}`, "effect.approval"},
 	}
 	for _, c := range cases {
 		if got := fieldOrCode(c.parse([]byte(c.input))); got != c.want {

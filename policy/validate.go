@@ -123,7 +123,7 @@ func (r Resource) Validate() error {
 func (e Effect) Validate() error {
 	given := 0
 	for _, one := range []bool{
-		e.Deny, e.Approval != nil, e.MFA, e.RateLimit != nil, e.Require != "", e.TokenBudget != nil, e.MaxResponseBytes != 0,
+		e.Deny, e.Approval != nil, e.MFA, e.RateLimit != nil, e.Require != "", e.TokenBudget != nil, e.MaxResponseBytes != 0, e.StepUp != nil,
 	} {
 		if one {
 			given++
@@ -132,6 +132,8 @@ func (e Effect) Validate() error {
 	switch {
 	case given != 1:
 		return wrong("", "must be exactly one of deny, approval, mfa, rate_limit, require, token_budget and max_response_bytes")
+	case e.StepUp != nil:
+		return wrong("step_up", "is not known to this version")
 	case e.Require != "":
 		return CheckCondition("require", e.Require)
 	case e.TokenBudget != nil:
@@ -180,6 +182,8 @@ func (a Approval) validate() error {
 		return wrong("deny_quorum", "must be from 1 to 20, or left out")
 	case a.PendingSeconds < 0 || a.PendingSeconds > maxPendingSecond:
 		return wrong("pending_seconds", "must be at most a week")
+	case a.Alternatives != nil || a.Fallback != nil || a.Evidence || a.NotGranter || a.StepUp != nil || a.Scope != nil || a.BreakGlass != nil:
+		return wrong("", "says something that is not known to this version")
 	case !a.OwningTeam && len(a.Teams) == 0:
 		return wrong("teams", "or owning_team must be given: nobody could approve")
 	}
