@@ -176,19 +176,32 @@ func (q *Queue) joinOrOpenTx(ctx context.Context, tx pgx.Tx, who identity.Princi
 	if r != nil {
 		return r.view(), false, nil
 	}
+	if r, err = q.useAllowanceTx(ctx, tx, who, s, j); err != nil {
+		return Request{}, false, err
+	}
+	if r != nil {
+		return r.view(), true, nil
+	}
 	if err := q.checkCapTx(ctx, tx, s.principal); err != nil {
 		return Request{}, false, err
 	}
-	r, err = insertRequestTx(ctx, tx, who, s, j)
-	if err != nil {
+	if r, err = q.requestTx(ctx, tx, who, s, j); err != nil {
 		return Request{}, false, err
 	}
-	err = audit.Append(ctx, tx, r.event("approval.requested", who, map[string]any{
+	return r.view(), true, q.announceTx(ctx, tx, r, "approval.requested", false)
+}
+
+// requestTx makes a pending request, with its audit event.
+func (q *Queue) requestTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s identified, j judgement) (*row, error) {
+	r, err := q.insertRequestTx(ctx, tx, who, s, j)
+	if err != nil {
+		return nil, err
+	}
+	return r, audit.Append(ctx, tx, r.event("approval.requested", who, map[string]any{
 		"digest": s.digest.String(), "caller": r.CallerSubject, "caller_issuer": r.CallerIssuer, "agent": r.Agent, "model": r.Model,
 		"evidence": r.Evidence, "guardrails": r.Guardrails, "grants": r.Grants, "teams": r.TeamIDs,
-		"quorum": r.Quorum, "deny_quorum": r.DenyQuorum, "generation": r.Generation,
+		"quorum": r.Quorum, "deny_quorum": r.DenyQuorum, "terms": r.Terms, "generation": r.Generation,
 	}))
-	return r.view(), true, err
 }
 
 func askKey(p policy.Principal) string {
@@ -236,14 +249,16 @@ func (q *Queue) checkCapTx(ctx context.Context, tx pgx.Tx, p policy.Principal) e
 }
 
 // insertRequestTx writes the request if the policy that it was judged by is still the policy.
-func insertRequestTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s identified, j judgement) (*row, error) {
+func (q *Queue) insertRequestTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s identified, j judgement) (*row, error) {
+	quorum, teams := j.terms.summary(false)
 	r, err := oneRow(ctx, tx, `
 		insert into approvals as a (epoch, gateway_id, server_id, server_name, tool_id, tool_name, definition_digest,
 		    call_digest, call, principal, caller_issuer, caller_subject, caller_name, agent, model, evidence,
-		    guardrails, grants, team_ids, quorum, deny_quorum, generation, expires_at)
+		    guardrails, grants, team_ids, quorum, deny_quorum, terms, granters, generation, expires_at, escalate_at)
 		select @epoch, @gateway, @server, @server_name, @tool_id, @tool, @definition,
 		    @digest, @call, @principal, @issuer, @subject, @name, @agent, @model, @evidence,
-		    @guardrails, @grants, @teams, @quorum, @deny_quorum, @generation, clock_timestamp() + @pending_for::interval
+		    @guardrails, @grants, @teams, @quorum, @deny_quorum, @terms, @granters, @generation,
+		    clock_timestamp() + @pending_for::interval, clock_timestamp() + nullif(@escalate_after::interval, '0')
 		where policy_is(@epoch, @generation)
 		returning `+columns,
 		pgx.StrictNamedArgs{
@@ -252,9 +267,9 @@ func insertRequestTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s i
 			"digest": s.digest[:], "call": s.sealedCall, "principal": s.sealedPrincipal,
 			"issuer": s.principal.Issuer, "subject": s.principal.Subject, "name": s.principal.Name,
 			"agent": s.principal.Agent, "model": s.principal.Model, "evidence": s.evidence,
-			"guardrails": j.guardrails, "grants": j.grants, "teams": j.terms.teams,
-			"quorum": j.terms.quorum, "deny_quorum": j.terms.denyQuorum, "generation": j.generation,
-			"pending_for": j.terms.pendingFor,
+			"guardrails": j.guardrails, "grants": j.grants, "teams": teams, "quorum": quorum, "deny_quorum": j.terms.demand.DenyQuorum,
+			"terms": j.terms.demand, "granters": j.terms.granters, "generation": j.generation,
+			"pending_for": j.terms.pendingFor(q.cfg.PendingFor), "escalate_after": j.terms.escalateAfter(),
 		})
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

@@ -3,7 +3,6 @@ package approvals
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,14 +23,6 @@ type judgement struct {
 	terms      terms
 	guardrails []string
 	grants     []string
-}
-
-// terms are what a request has to meet.
-type terms struct {
-	quorum     int
-	denyQuorum int
-	teams      []string // sorted ids
-	pendingFor time.Duration
 }
 
 // judge evaluates the policy for a call whose arguments are canonical.
@@ -84,7 +75,7 @@ func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call poli
 		j.toolID = e.Verdict.Tool.ID
 	}
 	if j.outcome == policy.Hold {
-		j.terms = q.terms(e.Verdict)
+		j.terms = demanded(e.Verdict)
 		j.guardrails, j.grants = e.matched()
 	}
 	return j, nil
@@ -108,39 +99,6 @@ func (e *Evaluation) matched() (guardrails, grants []string) {
 		grants = append(grants, e.Document.Grants[e.Verdict.Grant].ID)
 	}
 	return guardrails, grants
-}
-
-// terms are those of a verdict that holds. A hold that does not say by whom is one that nobody can lift.
-func (q *Queue) terms(v policy.Verdict) terms {
-	t := terms{quorum: 1, denyQuorum: 1, teams: []string{}, pendingFor: q.cfg.PendingFor}
-	a := v.Approval
-	if a == nil {
-		return t
-	}
-	t.quorum, t.denyQuorum, t.teams = max(1, a.Quorum), max(1, a.DenyQuorum), append(t.teams, a.Teams...)
-	if a.OwningTeam {
-		t.teams = append(t.teams, v.Server.Team)
-	}
-	slices.Sort(t.teams)
-	t.teams = slices.Compact(t.teams)
-	if a.PendingSeconds > 0 {
-		t.pendingFor = time.Duration(a.PendingSeconds) * time.Second
-	}
-	return t
-}
-
-// covers reports whether an approval that was given under old terms is good under t: no fewer votes, and by
-// nobody who could not decide today.
-func (t terms) covers(old terms) bool {
-	return old.quorum >= t.quorum && !slices.ContainsFunc(old.teams, func(id string) bool { return !slices.Contains(t.teams, id) })
-}
-
-func (t terms) equal(old terms) bool {
-	return t.quorum == old.quorum && t.denyQuorum == old.denyQuorum && slices.Equal(t.teams, old.teams)
-}
-
-func (r *row) terms() terms {
-	return terms{quorum: r.Quorum, denyQuorum: r.DenyQuorum, teams: r.TeamIDs}
 }
 
 // withdraws says why the policy takes an approval of r back, or "" when it still stands.

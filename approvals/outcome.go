@@ -42,7 +42,7 @@ func (q *Queue) Outcome(ctx context.Context, who identity.Principal, redemptionI
 		if err != nil {
 			return nil, err
 		}
-		return finishTx(ctx, tx, &r, who, id, o)
+		return q.finishTx(ctx, tx, &r, who, id, o)
 	})
 }
 
@@ -72,7 +72,7 @@ func executionOf(ctx context.Context, tx pgx.Tx, who identity.Principal, redempt
 	return id, approvalID, nil
 }
 
-func finishTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, id string, o Outcome) (refusal, err error) {
+func (q *Queue) finishTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, id string, o Outcome) (refusal, err error) {
 	was, err := lockConfirmationState(ctx, tx, id)
 	switch {
 	case err != nil:
@@ -96,6 +96,11 @@ func finishTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, id
 	}
 	if err := audit.Append(ctx, tx, r.confirmationEvent(kind, id, who, detail)); err != nil {
 		return nil, err
+	}
+	if o.Status == Indeterminate {
+		if err := q.announceTx(ctx, tx, r, kind, false); err != nil {
+			return nil, err
+		}
 	}
 	return nil, touchTx(ctx, tx, r)
 }

@@ -11,6 +11,7 @@ import (
 
 	"countersign/audit"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 // candidate is what the database says of a token, and of the request it belongs to. The zero value is a token
@@ -34,14 +35,11 @@ type candidate struct {
 	CallDigest   []byte
 	Call         []byte
 	Principal    []byte
-	Quorum       int
-	DenyQuorum   int
-	TeamIDs      []string
+	Terms        policy.Approval
+	Granters     []string
 }
 
-func (c candidate) terms() terms {
-	return terms{quorum: c.Quorum, denyQuorum: c.DenyQuorum, teams: c.TeamIDs}
-}
+func (c candidate) terms() terms { return terms{demand: c.Terms, granters: c.Granters} }
 
 func (c candidate) head() head {
 	return head{Epoch: c.HeadEpoch, Now: c.Now, ServerName: c.ServerName, GatewayLives: c.GatewayLives}
@@ -54,7 +52,7 @@ func (q *Queue) candidate(ctx context.Context, hash tokenHash) (candidate, error
 		       c.epoch, h.epoch as head_epoch, coalesce(c.redemption_id, '') as redemption_id, c.instance,
 		       a.state as request_state, s.name as server_name, a.tool_name,
 		       clock_timestamp() as now, g.revoked_at is null as gateway_lives,
-		       c.call_digest, a.call, a.principal, a.quorum, a.deny_quorum, a.team_ids
+		       c.call_digest, a.call, a.principal, a.terms, a.granters
 		from confirmations c join approvals a on a.id = c.approval_id
 		     join servers s on s.id = a.server_id join gateways g on g.id = c.gateway_id cross join registry_head h
 		where c.token_hash = @hash`, pgx.StrictNamedArgs{"hash": hash[:]})

@@ -80,13 +80,24 @@ type row struct {
 	DecidedAt        *time.Time
 	ClaimBy          *time.Time
 	ChangedAt        time.Time
+	Terms            policy.Approval // with the teams in full
+	Granters         []string
+	EscalateAt       *time.Time
+	EscalatedAt      *time.Time
+	Scope            *Scope
+	AllowanceID      string
+	Emergency        bool
+	RevealedAt       *time.Time
+	PurgedAt         *time.Time
 	Now              time.Time
 }
 
 const columns = `a.id, a.epoch, a.gateway_id, a.server_id, a.server_name, a.tool_id, a.tool_name, a.definition_digest,
 	a.call_digest, a.call, a.principal, a.caller_issuer, a.caller_subject, a.caller_name, a.agent, a.model, a.evidence,
 	a.guardrails, a.grants, a.team_ids, a.quorum, a.deny_quorum, a.generation, a.state, a.version, a.state_reason,
-	a.decided_by, a.created_at, a.expires_at, a.decided_at, a.claim_by, a.changed_at, clock_timestamp() as now`
+	a.decided_by, a.created_at, a.expires_at, a.decided_at, a.claim_by, a.changed_at, a.terms, a.granters, a.escalate_at,
+	a.escalated_at, a.scope, coalesce(a.allowance_id, '') as allowance_id, a.emergency, a.revealed_at, a.purged_at,
+	clock_timestamp() as now`
 
 // querier is a pool or a transaction.
 type querier interface {
@@ -202,7 +213,24 @@ func (q *Queue) moveTx(ctx context.Context, tx pgx.Tx, r *row, m move) error {
 	if m.reason != "" {
 		detail["reason"] = m.reason
 	}
-	return audit.Append(ctx, tx, r.event(m.kind, m.who, detail))
+	if err := audit.Append(ctx, tx, r.event(m.kind, m.who, detail)); err != nil {
+		return err
+	}
+	return q.followedTx(ctx, tx, r, m)
+}
+
+// followedTx does what follows from a transition: an approval that is taken back ends what it allowed beside the call,
+// and people are told.
+func (q *Queue) followedTx(ctx context.Context, tx pgx.Tx, r *row, m move) error {
+	if m.to == Revoked {
+		if err := q.endAllowanceTx(ctx, tx, r, m); err != nil {
+			return err
+		}
+	}
+	if !announced[m.kind] {
+		return nil
+	}
+	return q.announceTx(ctx, tx, r, m.kind, false)
 }
 
 // What is sealed, each bound to its row by the digest of the call.

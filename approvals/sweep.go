@@ -42,15 +42,7 @@ func (q *Queue) Run(ctx context.Context) error {
 func (q *Queue) Sweep(ctx context.Context) (int, error) {
 	changed := 0
 	var failures []error
-	for _, duty := range []struct {
-		due string
-		do  func(context.Context, string) (bool, error)
-	}{
-		{dueRequests, q.sweepRequest},
-		{dueExpiries, q.sweepToken},
-		{dueOutcomes, q.sweepOutcome},
-		{dueReviews, q.sweepPolicy},
-	} {
+	for _, duty := range q.duties() {
 		n, err := q.sweep(ctx, duty.due, duty.do)
 		changed += n
 		if err != nil {
@@ -58,6 +50,23 @@ func (q *Queue) Sweep(ctx context.Context) (int, error) {
 		}
 	}
 	return changed, errors.Join(failures...)
+}
+
+// duty is something that time makes due: a query for the ids of what is due, of which it is given the number that it
+// may answer, and what to do about one of them.
+type duty struct {
+	due string
+	do  func(ctx context.Context, id string) (did bool, err error)
+}
+
+// duties are what a sweep does, in this order.
+func (q *Queue) duties() []duty {
+	return []duty{
+		{dueRequests, q.sweepRequest},
+		{dueExpiries, q.sweepToken},
+		{dueOutcomes, q.sweepOutcome},
+		{dueReviews, q.sweepPolicy},
+	}
 }
 
 // What is due: ids of requests, oldest duty first.
@@ -148,6 +157,9 @@ func (q *Queue) sweepOutcome(ctx context.Context, id string) (did bool, err erro
 		did = true
 		event := r.confirmationEvent("confirmation.indeterminate", confirmationID, system, map[string]any{"reason": "no_outcome"})
 		if err := audit.Append(ctx, tx, event); err != nil {
+			return nil, err
+		}
+		if err := q.announceTx(ctx, tx, &r, "confirmation.indeterminate", false); err != nil {
 			return nil, err
 		}
 		return nil, touchTx(ctx, tx, &r)

@@ -30,6 +30,7 @@ type Vote struct {
 	Reason     string // needed to deny
 	Version    int64
 	SeenDigest canonical.Digest
+	Scope      *Scope // what an approval allows beside the call; nil: nothing
 }
 
 // Vote records the vote of a person in a signed-in session and makes the transition that it causes. Who may
@@ -169,22 +170,23 @@ func (q *Queue) followPolicyTx(ctx context.Context, tx pgx.Tx, r *row, j *judgem
 }
 
 func takeTermsTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement) error {
+	quorum, teams := j.terms.summary(r.EscalatedAt != nil)
 	moved, err := oneRow(ctx, tx, `
 		update approvals a
 		   set quorum = @quorum, deny_quorum = @deny_quorum, team_ids = @teams, guardrails = @guardrails, grants = @grants,
-		       generation = @generation, version = version + 1, changed_at = clock_timestamp()
+		       terms = @terms, granters = @granters, generation = @generation, version = version + 1, changed_at = clock_timestamp()
 		 where id = @id and state = 'pending' and version = @version
 		returning `+columns,
 		pgx.StrictNamedArgs{
 			"id": r.ID, "version": r.Version, "generation": j.generation, "guardrails": j.guardrails, "grants": j.grants,
-			"quorum": j.terms.quorum, "deny_quorum": j.terms.denyQuorum, "teams": j.terms.teams,
+			"quorum": quorum, "deny_quorum": j.terms.demand.DenyQuorum, "teams": teams, "terms": j.terms.demand, "granters": j.terms.granters,
 		})
 	if err != nil {
 		return fmt.Errorf("giving approval request %s the terms of the new policy: %w", r.ID, err)
 	}
 	*r = moved
 	return audit.Append(ctx, tx, r.event("approval.terms_changed", system, map[string]any{
-		"quorum": r.Quorum, "deny_quorum": r.DenyQuorum, "teams": r.TeamIDs, "generation": r.Generation,
+		"quorum": r.Quorum, "deny_quorum": r.DenyQuorum, "teams": r.TeamIDs, "terms": r.Terms, "generation": r.Generation,
 	}))
 }
 
@@ -200,7 +202,10 @@ func (q *Queue) castTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Prin
 	case deny >= r.DenyQuorum:
 		return q.moveTx(ctx, tx, r, move{to: Denied, reason: v.Reason, who: who, kind: "approval.denied"})
 	case approve >= r.Quorum:
-		return q.moveTx(ctx, tx, r, move{to: Approved, reason: v.Reason, who: who, kind: "approval.approved"})
+		if err := q.moveTx(ctx, tx, r, move{to: Approved, reason: v.Reason, who: who, kind: "approval.approved"}); err != nil {
+			return err
+		}
+		return q.openAllowanceTx(ctx, tx, r)
 	}
 	return countVoteTx(ctx, tx, r)
 }
