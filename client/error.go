@@ -17,6 +17,10 @@ const (
 	CodeRevoked  = "gateway_revoked"
 	CodeMismatch = "call_digest_mismatch"
 	CodeDenied   = "policy_denied"
+
+	CodeNoEvidence  = "evidence_required" // a guardrail wants the caller's own token
+	CodeBadEvidence = "evidence_refused"  // and this one is not good
+	CodeRevealed    = "token_revealed"    // the person who called has been shown the confirmation token
 )
 
 // Error is an answer of the control plane that is not the one that was asked for.
