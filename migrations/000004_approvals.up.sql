@@ -118,9 +118,12 @@ create table channels (
   created_at     timestamptz not null default clock_timestamp(),
   changed_at     timestamptz not null default clock_timestamp(),
   paused_at      timestamptz,
+  paused_because text not null default '',
+  failures       integer not null default 0,        -- attempts without success since the last success
   failing_since  timestamptz,
   delivered_at   timestamptz,
   last_error     text not null default '',
+  alive_at       timestamptz,                       -- when it was last told that the notifier lives
   ended_at       timestamptz,
   ended_by       text not null default ''
 );
@@ -139,20 +142,27 @@ create table notices (
 );
 create index notices_new on notices (id) where taken_at is null;
 
--- One message to one channel; its id stays the same over all attempts, so that receivers can tell a repetition.
+-- One message to one channel. Its id stays the same over all attempts, so that receivers can tell a repetition; one that
+-- is delivered again by hand is a new row with the id of the first in again_of. due_at is also the lease of whoever
+-- delivers it: it is moved ahead before an attempt.
 create table deliveries (
   id          text primary key default new_id('msg'),
   channel_id  text not null references channels,
-  notice_ids  bigint[] not null,
-  test        boolean not null default false,
+  about       text not null default 'notices' check (about in ('notices', 'test', 'alive')),
+  notice_ids  bigint[] not null default '{}',
+  again_of    text not null default '',
+  collecting  boolean not null default false,       -- a digest that takes in what happens until it is due
   state       text not null default 'waiting' check (state in ('waiting', 'delivered', 'failed', 'cancelled')),
   attempts    integer not null default 0,
   due_at      timestamptz not null default clock_timestamp(),
+  created_by  text not null default '',             -- who asked for it by hand
   created_at  timestamptz not null default clock_timestamp(),
   finished_at timestamptz,
-  constraint deliveries_finished check ((state = 'waiting') = (finished_at is null))
+  constraint deliveries_finished check ((state = 'waiting') = (finished_at is null)),
+  constraint deliveries_collecting check (not collecting or state = 'waiting')
 );
-create index deliveries_due on deliveries (due_at) where state = 'waiting';
+create unique index deliveries_one_digest on deliveries (channel_id) where collecting;
+create index deliveries_due on deliveries (channel_id, due_at) where state = 'waiting';
 create index deliveries_of on deliveries (channel_id, created_at desc, id desc);
 create trigger deliveries_terminal before update of state on deliveries
   for each row execute function refuse_leaving_terminal('delivered', 'failed', 'cancelled');
@@ -177,4 +187,5 @@ insert into notifier default values;
 
 grant select, insert, update on agents, allowances, approval_views, reviews, channels, notices, deliveries, delivery_attempts, notifier
   to countersign_runtime;
+grant delete on notices, deliveries, delivery_attempts to countersign_runtime;
 grant usage on all sequences in schema public to countersign_runtime;

@@ -12,6 +12,7 @@ import (
 	"countersign/auth"
 	"countersign/delivery"
 	"countersign/identity"
+	"countersign/notify"
 	"countersign/policy"
 	"countersign/registry"
 )
@@ -46,6 +47,9 @@ func (s *Server) wire(ctx context.Context) error {
 	})
 	s.approvals = approvals.New(s.pool, s.hub, approvals.Config{
 		Issuer: s.cfg.PublicURL, Evaluate: s.evaluate, Evidence: s.auth.Evidence, Seal: s.cfg.Key, Log: s.log,
+		Announce: func(ctx context.Context, tx pgx.Tx, n approvals.Notice) error {
+			return notify.Append(ctx, tx, notify.Notice(n))
+		},
 	})
 	return nil
 }
