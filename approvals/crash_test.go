@@ -33,7 +33,7 @@ const childEnv = "COUNTERSIGN_TEST_REDEEMER"
 
 func TestMain(m *testing.M) {
 	if order := os.Getenv(childEnv); order != "" {
-		if err := redeemUntilKilled(order, os.Stdout); err != nil {
+		if err := obey(order); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -48,6 +48,37 @@ func TestMain(m *testing.M) {
 // childOrder is what the child is told.
 type childOrder struct {
 	DSN, KeyFile, TokenFile, Name string
+	Contend                       bool // for what comes on standard input
+}
+
+func obey(order string) error {
+	var o childOrder
+	if err := json.Unmarshal([]byte(order), &o); err != nil {
+		return err
+	}
+	if o.Contend {
+		return contendAsTold(o, os.Stdin, os.Stdout)
+	}
+	return redeemUntilKilled(o, os.Stdout)
+}
+
+// queue is that of a control plane whose policy stands still. judging runs in each evaluation.
+func (o childOrder) queue(judging func(context.Context)) (q *Queue, stop func(), err error) {
+	key, err := seal.Load(o.KeyFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	pool, err := postgres.Open(context.Background(), o.DSN, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &world{law: newLaw(pool)}
+	standing := Evaluation{Verdict: w.verdict(), Generation: 1, Document: w.law.document}
+	return New(pool, postgres.NewHub(pool, log), Config{Issuer: issuer, Seal: key, Evaluate: func(ctx context.Context, _ string, _ policy.Request) (Evaluation, error) {
+		judging(ctx)
+		return standing, nil
+	}}), pool.Close, nil
 }
 
 // spendableFile is a spendable in the file that the child reads.
@@ -58,11 +89,7 @@ type spendableFile struct {
 
 // redeemUntilKilled goes through all tokens, each worker in an order of its own, so that they meet, and says on
 // out which redemptions it was granted. An attempt whose answer was lost it makes again, as the same.
-func redeemUntilKilled(order string, out io.Writer) error {
-	var o childOrder
-	if err := json.Unmarshal([]byte(order), &o); err != nil {
-		return err
-	}
+func redeemUntilKilled(o childOrder, out io.Writer) error {
 	raw, err := os.ReadFile(o.TokenFile)
 	if err != nil {
 		return err
@@ -71,20 +98,11 @@ func redeemUntilKilled(order string, out io.Writer) error {
 	if err := json.Unmarshal(raw, &tokens); err != nil {
 		return err
 	}
-	key, err := seal.Load(o.KeyFile)
+	queue, stop, err := o.queue(func(context.Context) {})
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.DiscardHandler)
-	pool, err := postgres.Open(context.Background(), o.DSN, log)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	w := &world{law: newLaw(pool)}
-	queue := New(pool, postgres.NewHub(pool, log), Config{Issuer: issuer, Seal: key, Evaluate: func(context.Context, string, policy.Request) (Evaluation, error) {
-		return Evaluation{Verdict: w.verdict(), Generation: 1, Document: w.law.document}, nil
-	}})
+	defer stop()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for worker := range 8 {
@@ -151,7 +169,8 @@ func (g *granted) listen(out io.Reader) {
 	}
 }
 
-func startChild(t *testing.T, o childOrder, g *granted) *child {
+// childCommand is this test binary, told to be something else.
+func childCommand(t testing.TB, o childOrder) *exec.Cmd {
 	t.Helper()
 	order, err := json.Marshal(o)
 	if err != nil {
@@ -161,9 +180,15 @@ func startChild(t *testing.T, o childOrder, g *granted) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{cmd: exec.CommandContext(t.Context(), self), read: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+string(order))
-	c.cmd.Stderr = os.Stderr
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), childEnv+"="+string(order))
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func startChild(t *testing.T, o childOrder, g *granted) *child {
+	t.Helper()
+	c := &child{cmd: childCommand(t, o), read: make(chan struct{})}
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -191,10 +216,8 @@ func (c *child) kill(t *testing.T) {
 // acknowledged is there afterwards, each token was granted to one attempt only, and the rest can be redeemed.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	tokens, rounds := 1500, 9
-	if testing.Short() {
-		tokens, rounds = 500, 3
-	}
+	rounds := soak.rounds
+	tokens := 300 + 100*rounds
 	db := pgtest.NewServer(t, true)
 	w := newWorldOn(t, openPool(t, db.OwnerDSN), openPool(t, db.RuntimeDSN))
 	populate(t, w.owner)
