@@ -37,6 +37,8 @@ type Config struct {
 	ClaimWithin   time.Duration // after approval; default 5 minutes
 	RedeemWithin  time.Duration // after each claim; default 60 seconds
 	OutcomeWithin time.Duration // after redemption, else indeterminate; default 10 minutes
+	RevealFor     time.Duration // a token that its caller was shown is good for; default 5 minutes
+	KeepFor       time.Duration // the arguments and the caller of a request are kept after it ended; default 90 days
 	PendingCap    int           // pending requests of one agent for one person; default 20
 
 	Log *slog.Logger
@@ -85,6 +87,8 @@ func New(pool *pgxpool.Pool, hub *postgres.Hub, cfg Config) *Queue {
 	cfg.ClaimWithin = cmp.Or(cfg.ClaimWithin, 5*time.Minute)
 	cfg.RedeemWithin = cmp.Or(cfg.RedeemWithin, time.Minute)
 	cfg.OutcomeWithin = cmp.Or(cfg.OutcomeWithin, 10*time.Minute)
+	cfg.RevealFor = cmp.Or(cfg.RevealFor, 5*time.Minute)
+	cfg.KeepFor = cmp.Or(cfg.KeepFor, 90*24*time.Hour)
 	cfg.PendingCap = cmp.Or(cfg.PendingCap, 20)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

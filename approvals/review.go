@@ -229,3 +229,36 @@ func closeReviewTx(ctx context.Context, tx pgx.Tx, who identity.Principal, v ope
 	}
 	return nil
 }
+
+// dueOverdue are the reviews that people are to be told of: overdue, and not told of for a day.
+const dueOverdue = `
+	select id from reviews
+	where closed_at is null and due_at <= clock_timestamp() and coalesce(told_at < clock_timestamp() - interval '1 day', true)
+	order by due_at limit $1`
+
+// sweepOverdue tells people once a day that a review is overdue.
+func (q *Queue) sweepOverdue(ctx context.Context, id string) (did bool, err error) {
+	err = q.inTx(ctx, func(tx pgx.Tx) (_, err error) {
+		var approvalID string
+		err = tx.QueryRow(ctx, `
+			update reviews set told_at = clock_timestamp()
+			where id = $1 and closed_at is null and coalesce(told_at < clock_timestamp() - interval '1 day', true)
+			returning approval_id`, id).Scan(&approvalID)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("marking review %s as overdue: %w", id, err)
+		}
+		r, err := load(ctx, tx, approvalID)
+		if err != nil {
+			return nil, err
+		}
+		did = true
+		if err := audit.Append(ctx, tx, r.event("review.overdue", system, map[string]any{"review": id})); err != nil {
+			return nil, err
+		}
+		return nil, q.announceTx(ctx, tx, &r, "review.overdue", true)
+	})
+	return did && err == nil, err
+}

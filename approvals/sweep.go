@@ -37,7 +37,7 @@ func (q *Queue) Run(ctx context.Context) error {
 // Sweep ends what time or the policy ended, each in a transaction of its own: pending requests that nobody
 // decided expire; approved ones that nobody claimed or redeemed are closed and their tokens expire; executed
 // calls without an outcome become indeterminate; open requests of another epoch, or which a newer policy
-// denies, are superseded or revoked. It returns how many it changed; what it could not do is left for the
+// denies, are superseded or revoked; what was kept for long enough is wiped. It returns how many it changed; what it could not do is left for the
 // next time.
 func (q *Queue) Sweep(ctx context.Context) (int, error) {
 	changed := 0
@@ -49,7 +49,8 @@ func (q *Queue) Sweep(ctx context.Context) (int, error) {
 			failures = append(failures, err)
 		}
 	}
-	return changed, errors.Join(failures...)
+	n, err := q.purge(ctx)
+	return changed + n, errors.Join(append(failures, err)...)
 }
 
 // duty is something that time makes due: a query for the ids of what is due, of which it is given the number that it
@@ -66,6 +67,9 @@ func (q *Queue) duties() []duty {
 		{dueExpiries, q.sweepToken},
 		{dueOutcomes, q.sweepOutcome},
 		{dueReviews, q.sweepPolicy},
+		{dueAllowances, q.sweepAllowance},
+		{dueAllowancePolicy, q.sweepAllowancePolicy},
+		{dueOverdue, q.sweepOverdue},
 	}
 }
 

@@ -32,6 +32,7 @@ create table allowances (
   id                text primary key default new_id('alw'),
   approval_id       text not null constraint allowances_one unique references approvals,
   epoch             bigint not null,
+  generation        bigint not null,                   -- evaluated at
   gateway_id        text not null references gateways,
   server_id         text not null references servers,
   caller_issuer     text not null,
@@ -51,6 +52,7 @@ create table allowances (
 );
 create index allowances_open on allowances (gateway_id, server_id, caller_issuer, caller_subject) where state = 'open';
 create index allowances_due on allowances (expires_at) where state = 'open';
+create index allowances_recent on allowances (created_at desc, id desc);
 create trigger allowances_terminal before update of state on allowances
   for each row execute function refuse_leaving_terminal('used_up', 'expired', 'revoked');
 
@@ -69,6 +71,7 @@ update approvals set terms = jsonb_build_object('quorum', quorum, 'deny_quorum',
 create index approvals_to_escalate on approvals (escalate_at) where state = 'pending' and escalate_at is not null;
 create index approvals_to_purge on approvals (changed_at) where purged_at is null and state not in ('pending', 'approved');
 create index approvals_of_caller on approvals (caller_issuer, caller_subject, created_at desc);
+create index approvals_of_allowance on approvals (allowance_id) where allowance_id is not null;
 create index approvals_of_tool on approvals (tool_id, created_at desc);
 alter table votes
   add column scope     jsonb,                               -- what this vote allows beside the very call
@@ -91,6 +94,7 @@ create table reviews (
   ticket      text not null check (length(ticket) between 1 and 200),
   opened_at   timestamptz not null default clock_timestamp(),
   due_at      timestamptz not null,
+  told_at     timestamptz,                          -- when people were told last that it is overdue
   closed_at   timestamptz,
   closed_by   text references people,
   finding     text check (finding in ('justified', 'not_justified')),
@@ -99,6 +103,7 @@ create table reviews (
   constraint reviews_closed check ((closed_at is null) = (closed_by is null) and (closed_at is null) = (finding is null))
 );
 create index reviews_open on reviews (due_at) where closed_at is null;
+create index reviews_recent on reviews (opened_at desc, id desc);
 
 -- Notifications --------------------------------------------------------------------------------------
 
