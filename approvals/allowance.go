@@ -48,26 +48,16 @@ func pattern(call policy.Call, free []string) (canonical.Digest, error) {
 	return canonical.Sum(patternDomain, text), nil
 }
 
-// allowance is a row of allowances with what counts of the request that opened it, and the database's clock.
+// allowance is a row of allowances, and the database's clock.
 type allowance struct {
-	ID            string
-	ApprovalID    string
-	PatternDigest []byte
-	Free          []string
-	Uses          int
-	Used          int
-	State         AllowanceState
-	ExpiresAt     time.Time
-	Scope         *Scope          // what was given
-	Terms         policy.Approval // under which it was given
-	Granters      []string
-	Evidence      string
-	DecidedBy     string
-	Now           time.Time
+	ID         string
+	ApprovalID string
+	Uses       int
+	Used       int
+	State      AllowanceState
+	ExpiresAt  time.Time
+	Now        time.Time
 }
-
-const allowanceColumns = `w.id, w.approval_id, w.pattern_digest, w.free, w.uses, w.used, w.state,
-	w.expires_at, a.scope, a.terms, a.granters, a.evidence, a.decided_by, clock_timestamp() as now`
 
 // openAllowanceTx opens the allowance of a request that was approved a moment ago, if everybody who approved it gave it
 // one, as narrow as the narrowest of them and the policy.
@@ -144,17 +134,14 @@ func (s *Scope) within(limit *Scope) bool {
 		!slices.ContainsFunc(s.Free, func(name string) bool { return !slices.Contains(limit.Free, name) })
 }
 
-// stillGiven reports whether the policy of now, which holds a call like the approved one, would be met by the approval
-// that opened the allowance, and would let it allow as much.
-func (w *allowance) stillGiven(s identified, j judgement) bool {
+// coversLike reports whether the policy of now, which holds a call like the one that was approved, would be met by that
+// approval, and would let it allow as much. Who calls must be proven as well as it was then.
+func (r *row) coversLike(s identified, j judgement) bool {
 	limit := scopeOf(j.terms.demand.Scope)
-	if limit == nil || w.Scope == nil || !w.Scope.within(limit) {
+	if limit == nil || r.Scope == nil || !r.Scope.within(limit) || r.Evidence == verified && s.evidence != verified {
 		return false
 	}
-	if w.Evidence == verified && s.evidence != verified {
-		return false
-	}
-	return j.terms.covers(terms{demand: w.Terms, granters: w.Granters})
+	return j.terms.covers(r.terms())
 }
 
 // useAllowanceTx makes a request that an open allowance approves at once, or returns nil. Asks of this agent for this
@@ -168,7 +155,11 @@ func (q *Queue) useAllowanceTx(ctx context.Context, tx pgx.Tx, who identity.Prin
 	if err != nil {
 		return nil, err
 	}
-	if w.State != AllowanceOpen || !w.ExpiresAt.After(w.Now) || w.Used >= w.Uses || !w.stillGiven(s, j) {
+	origin, err := load(ctx, tx, w.ApprovalID)
+	if err != nil {
+		return nil, err
+	}
+	if w.State != AllowanceOpen || !w.ExpiresAt.After(w.Now) || w.Used >= w.Uses || !origin.coversLike(s, j) {
 		return nil, nil //nolint:nilnil // none is an answer here, and no error
 	}
 	if err := useTx(ctx, tx, &w); err != nil {
@@ -178,7 +169,7 @@ func (q *Queue) useAllowanceTx(ctx context.Context, tx pgx.Tx, who identity.Prin
 	if err != nil {
 		return nil, err
 	}
-	return r, q.approveUseTx(ctx, tx, r, w)
+	return r, q.approveUseTx(ctx, tx, r, w, origin.DecidedBy)
 }
 
 // matchingAllowance is the id of the oldest open allowance that the call matches, or "".
@@ -215,10 +206,9 @@ func matchingAllowance(ctx context.Context, tx pgx.Tx, call policy.Call) (string
 // lockAllowance locks an allowance and then looks at the clock, as lock does with a request.
 func lockAllowance(ctx context.Context, tx pgx.Tx, id string) (allowance, error) {
 	rows, _ := tx.Query(ctx, `
-		select `+allowanceColumns+`
-		from allowances w join approvals a on a.id = w.approval_id
-		where w.id = @id
-		for no key update of w`, pgx.StrictNamedArgs{"id": id})
+		select id, approval_id, uses, used, state, expires_at, clock_timestamp() as now
+		from allowances where id = @id
+		for no key update`, pgx.StrictNamedArgs{"id": id})
 	w, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[allowance])
 	switch {
 	case errors.Is(err, pgx.ErrNoRows), err != nil && badText(id) != "":
@@ -252,7 +242,7 @@ func useTx(ctx context.Context, tx pgx.Tx, w *allowance) error {
 
 // approveUseTx approves a request that the transaction made, by an allowance. It is to be claimed while the allowance
 // lasts.
-func (q *Queue) approveUseTx(ctx context.Context, tx pgx.Tx, r *row, w allowance) error {
+func (q *Queue) approveUseTx(ctx context.Context, tx pgx.Tx, r *row, w allowance, by string) error {
 	approved, err := oneRow(ctx, tx, `
 		update approvals a
 		   set state = 'approved', state_reason = 'allowance', allowance_id = @allowance, version = version + 1, escalate_at = null,
@@ -260,7 +250,7 @@ func (q *Queue) approveUseTx(ctx context.Context, tx pgx.Tx, r *row, w allowance
 		       claim_by = least(clock_timestamp() + @claim_within::interval, @until)
 		 where id = @id and state = 'pending'
 		returning `+columns,
-		pgx.StrictNamedArgs{"id": r.ID, "allowance": w.ID, "by": w.DecidedBy, "claim_within": q.cfg.ClaimWithin, "until": w.ExpiresAt})
+		pgx.StrictNamedArgs{"id": r.ID, "allowance": w.ID, "by": by, "claim_within": q.cfg.ClaimWithin, "until": w.ExpiresAt})
 	if err != nil {
 		return fmt.Errorf("approving %s by allowance %s: %w", r.ID, w.ID, err)
 	}

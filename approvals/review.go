@@ -130,7 +130,7 @@ type Finding struct {
 // CloseReview ends a review. It is for a person in a signed-in session who is an admin, or belongs to a team that was
 // asked or that owns the server; never for who broke the glass, and never for the caller.
 //
-// It needs identity.Vote. Problems: NotFound no_such_review; Forbidden own_emergency, own_call, agent_owner,
+// It needs identity.Vote. Problems: NotFound no_such_review; Forbidden own_emergency, own_call, own_agent,
 // not_a_member, not_a_person; Conflict review_closed; Invalid finding_incomplete with the field "note". Refusals but the
 // last are recorded as review.refused.
 func (q *Queue) CloseReview(ctx context.Context, who identity.Principal, id string, f Finding) error {
@@ -198,7 +198,7 @@ func (v openReview) refusal(who identity.Principal) error {
 	case v.Own:
 		return problem.New(problem.Forbidden, "own_call", "This was your own call. Another person has to look at it.")
 	case v.Owner:
-		return problem.New(problem.Forbidden, "agent_owner", "You answer for the agent that called. Another person has to look at it.")
+		return problem.New(problem.Forbidden, "own_agent", "You answer for the agent that called. Another person has to look at it.")
 	case !v.Asked && !who.Has(identity.Admin):
 		return problem.New(problem.Forbidden, "not_a_member", "Admins, and members of the teams that were asked or that own the server, close this review.")
 	case v.Closed:

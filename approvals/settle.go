@@ -23,7 +23,7 @@ type Settlement struct {
 // for a person in a signed-in session who could decide the request, and never for its caller. A gateway that reports
 // later what the person said changes nothing; one that reports otherwise is refused (outcome_differs), and recorded.
 //
-// It needs identity.Vote. Problems: Forbidden (own_call, agent_owner, not_a_member, …), Invalid (settlement_incomplete)
+// It needs identity.Vote. Problems: Forbidden (own_call, own_agent, not_a_member, …), Invalid (settlement_incomplete)
 // with the field "reason", NotFound, Conflict with the state (not_indeterminate).
 func (q *Queue) Settle(ctx context.Context, who identity.Principal, id string, s Settlement) (Request, error) {
 	if err := who.Can(identity.Vote, ""); err != nil {
