@@ -253,7 +253,7 @@ func (e *Effective) restrain(step *Step) {
 	switch {
 	case rule.Effect.counts() || step.Ruling == RulingMet && !step.open || step.Ruling == RulingMiss && !step.open:
 		return
-	case step.open, rule.Effect.MFA: // known when somebody calls, or to be had by signing in again
+	case step.open, rule.Effect.MFA, rule.Effect.StepUp != nil: // known when somebody calls, or to be had by signing in again
 		e.Depends = true
 	case step.Ruling == RulingHold && e.Outcome == Allow:
 		e.Outcome, e.Reason = Hold, ReasonApprovalRequired

@@ -48,6 +48,9 @@ func (ix *Index) judge(q question) Verdict {
 			strictest = strictest.and(v)
 		}
 	}
+	if strictest.Outcome == Hold {
+		strictest.Approval = ix.united(strictest.Guardrails, s.Team)
+	}
 	return strictest
 }
 
@@ -75,6 +78,9 @@ func (ix *Index) decide(s *server, i int, c *caller, q *question) Verdict {
 		return v
 	}
 	if v.Reason, v.Guardrail = ix.refuses(v.Tool, &d, c, q); v.Reason != "" {
+		if v.Reason == ReasonStepUpRequired {
+			v.StepUp = ix.stepUp(v.Tool, c, q)
+		}
 		return v
 	}
 	v.Limits, v.Budgets, v.MaxResponseBytes = d.limits, d.budgets, d.response
@@ -86,20 +92,44 @@ func (ix *Index) decide(s *server, i int, c *caller, q *question) Verdict {
 	return v
 }
 
-// refuses says which demand a granted call does not meet, and whose it is. A list, which shows what a second factor is
+// refuses says which demand a granted call does not meet, and whose it is. A list, which shows what signing in again is
 // enough for, looks at what is required first.
 func (ix *Index) refuses(t *Tool, d *demands, c *caller, q *question) (Reason, int) {
-	factor := d.factor >= 0 && !c.SecondFactor()
-	if factor && !q.listing {
-		return ReasonMFARequired, d.factor
+	reason, by := d.signIn(c)
+	if reason != "" && !q.listing {
+		return reason, by
 	}
 	if g := ix.unmet(t, d, c, q); g >= 0 {
 		return ReasonRequirementNotMet, g
 	}
-	if factor {
+	return reason, by
+}
+
+// signIn says what is in the way of how the caller signed in: a second factor before all else.
+func (d *demands) signIn(c *caller) (Reason, int) {
+	switch {
+	case d.factor >= 0 && !c.SecondFactor():
 		return ReasonMFARequired, d.factor
+	case d.stale >= 0:
+		return ReasonStepUpRequired, d.stale
 	}
 	return "", -1
+}
+
+// stepUp unites what the matching guardrails want of a sign-in.
+func (ix *Index) stepUp(t *Tool, c *caller, q *question) *StepUp {
+	var all *StepUp
+	for _, g := range t.Guardrails {
+		rule := &ix.guardrails[g]
+		switch {
+		case rule.effect.StepUp == nil && !rule.effect.MFA || rule.misses(c, q) != "":
+		case rule.effect.MFA:
+			all = all.and(&StepUp{MFA: true})
+		default:
+			all = all.and(rule.effect.StepUp)
+		}
+	}
+	return all
 }
 
 // unmet returns the index of the first guardrail whose requirement is not true, or -1.
@@ -119,6 +149,7 @@ func (ix *Index) unmet(t *Tool, d *demands, c *caller, q *question) int {
 type demands struct {
 	denies   int   // index of the first that denies, -1 if none does
 	factor   int   // index of the first that wants a second factor, -1 if none does
+	stale    int   // index of the first that wants a sign-in other than the caller's, -1 if none does
 	holds    bool  // one wants an approval
 	requires bool  // one requires something
 	limits   []int // indexes of those that limit how often it is made
@@ -128,7 +159,7 @@ type demands struct {
 
 // demands goes through the guardrails of a tool.
 func (ix *Index) demands(t *Tool, r *reaches, c *caller, q *question) demands {
-	d := demands{denies: -1, factor: -1}
+	d := demands{denies: -1, factor: -1, stale: -1}
 	limit, budget := 0, 0 // places in r.limits and r.budgets
 	for _, g := range t.Guardrails {
 		rule := &ix.guardrails[g]
@@ -156,6 +187,10 @@ func (ix *Index) demands(t *Tool, r *reaches, c *caller, q *question) demands {
 			d.requires = true
 		case rule.effect.Approval != nil:
 			d.holds = true
+		case rule.effect.StepUp != nil:
+			if d.stale < 0 && !rule.effect.StepUp.Met(c.Principal, q.request.Now) {
+				d.stale = g
+			}
 		case d.factor < 0: // what is left demands a second factor
 			d.factor = g
 		}
@@ -181,17 +216,24 @@ func chosen(some, all []int, i int) []int {
 	return append(some, all[i])
 }
 
-// hold unites the approvals that the matching guardrails demand.
+// hold finds the guardrails that hold a call, and unites what they demand.
 func (ix *Index) hold(v *Verdict, c *caller, q *question) {
-	var all union
 	for _, g := range v.Tool.Guardrails {
 		if rule := &ix.guardrails[g]; rule.effect.Approval != nil && rule.misses(c, q) == "" {
-			all.add(rule.effect.Approval, v.Server.Team)
 			v.Guardrails = append(v.Guardrails, g)
 		}
 	}
 	v.Outcome, v.Reason = Hold, ReasonApprovalRequired
-	v.Guardrail, v.Approval = v.Guardrails[0], all.approval
+	v.Guardrail, v.Approval = v.Guardrails[0], ix.united(v.Guardrails, v.Server.Team)
+}
+
+// united is what some guardrails that hold a call, to a server that team owns, demand together.
+func (ix *Index) united(guardrails []int, team string) *Approval {
+	demands := make([]*Approval, len(guardrails))
+	for i, g := range guardrails {
+		demands[i] = ix.guardrails[g].effect.Approval
+	}
+	return unite(demands, team)
 }
 
 // misses reports why g does not hold for a call of c, "" if it does.

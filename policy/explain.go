@@ -168,16 +168,18 @@ func (e *Effect) turn() int {
 	switch {
 	case e.MFA:
 		return 1
-	case e.Require != "":
+	case e.StepUp != nil:
 		return 2
-	case e.Approval != nil:
+	case e.Require != "":
 		return 3
-	case e.RateLimit != nil:
+	case e.Approval != nil:
 		return 4
-	case e.TokenBudget != nil:
+	case e.RateLimit != nil:
 		return 5
+	case e.TokenBudget != nil:
+		return 6
 	}
-	return 6
+	return 7
 }
 
 func (t *tracer) grant(s *server, tool *Tool, g int) Step {
@@ -217,6 +219,8 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 		step.Ruling = RulingDeny
 	case rule.Effect.MFA:
 		step.Ruling = demanded(t.caller.SecondFactor())
+	case rule.Effect.StepUp != nil:
+		step.Ruling = demanded(rule.Effect.StepUp.Met(t.caller.Principal, t.request.Now))
 	case rule.Effect.Require != "":
 		step.Require = t.evaluation(t.index.guardrails[g].require)
 		step.Ruling = demanded(t.favours(t.index.guardrails[g].require))
@@ -262,7 +266,7 @@ func (t *tracer) decides(s *Step) bool {
 		return s.Rule == "grant" && s.Index == t.Grant
 	case ReasonConditionNotMet:
 		return s.Rule == "grant" && s.Miss == MissCondition
-	case ReasonDeniedByGuardrail, ReasonMFARequired, ReasonRequirementNotMet, ReasonApprovalRequired:
+	case ReasonDeniedByGuardrail, ReasonMFARequired, ReasonStepUpRequired, ReasonRequirementNotMet, ReasonApprovalRequired:
 		return s.Rule == "guardrail" && s.Index == t.Guardrail
 	case ReasonUnknownServer, ReasonUnknownTool, ReasonSuspended, ReasonDrifted, ReasonNoGrant:
 	}

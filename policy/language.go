@@ -87,11 +87,12 @@ type Fallback struct {
 }
 
 // StepUp is how somebody has to have signed in: at most MaxAgeSeconds ago, with a second factor, in one of the context
-// classes ACR (OpenID Connect Core 1.0, acr). What is zero is not asked for.
+// classes ACR (OpenID Connect Core 1.0, acr). What is zero is not asked for; a list ACR that is there and empty, as what
+// several guardrails ask for together may be, is met by nobody.
 type StepUp struct {
 	MaxAgeSeconds int      `json:"max_age_seconds,omitempty"`
 	MFA           bool     `json:"mfa,omitempty"`
-	ACR           []string `json:"acr,omitempty"`
+	ACR           []string `json:"acr,omitzero"`
 }
 
 // Scope is the most that one decision may allow beyond the very call: MaxUses more calls within MaxSeconds, in which

@@ -22,6 +22,7 @@ type oracleVerdict struct {
 	Reason   policy.Reason
 	Rules    []string // ids of the guardrails that deny (the first) or hold (all)
 	Approval *policy.Approval
+	StepUp   *policy.StepUp
 	Limits   []string // ids of the guardrails that count the call
 	Budgets  []string // and what it costs
 	Response int64    // most bytes of a result
@@ -59,11 +60,13 @@ func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracl
 		limits, budgets := oracleBoth(verdict.Limits, v.Limits), oracleBoth(verdict.Budgets, v.Budgets)
 		response := oracleLeast(verdict.Response, v.Response)
 		switch {
-		case !found || v.Outcome < verdict.Outcome || v.Outcome == policy.Deny && verdict.Reason == policy.ReasonMFARequired:
+		case !found || v.Outcome < verdict.Outcome || v.Outcome == policy.Deny && oracleSignIns[v.Reason] < oracleSignIns[verdict.Reason]:
 			verdict = v
 		case v.Outcome == policy.Hold && verdict.Outcome == policy.Hold:
-			verdict.Approval = oracleUnion([]policy.Approval{*verdict.Approval, *v.Approval}, s.Team)
 			verdict.Rules = slices.Compact(slices.Sorted(slices.Values(append(verdict.Rules, v.Rules...))))
+			verdict.Approval = oracleUnion(oracleDemands(src, verdict.Rules), s.Team)
+		case v.Reason == policy.ReasonStepUpRequired && verdict.Reason == policy.ReasonStepUpRequired:
+			verdict.StepUp = oracleSignIn([]policy.StepUp{*verdict.StepUp, *v.StepUp})
 		}
 		if verdict.Outcome != policy.Deny {
 			verdict.Limits, verdict.Budgets, verdict.Response = limits, budgets, response
@@ -72,6 +75,9 @@ func oracleTemplates(src policy.Source, s policy.Server, r policy.Request) oracl
 	}
 	return verdict
 }
+
+// oracleSignIns are the reasons to sign in again, which tell less than others the more they come to.
+var oracleSignIns = map[policy.Reason]int{policy.ReasonMFARequired: 1, policy.ReasonStepUpRequired: 2}
 
 func oracleBoth(a, b []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(a), b...))))
@@ -101,9 +107,10 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 	}
 	guardrails := slices.Clone(src.Guardrails)
 	slices.SortFunc(guardrails, func(a, b policy.SourceGuardrail) int { return strings.Compare(a.ID, b.ID) })
-	var holding, factor, lacking, limits, budgets []string
+	var holding, factor, stale, lacking, limits, budgets []string
 	var responses []int64
 	var demands []policy.Approval
+	var signIns []policy.StepUp
 	for _, g := range guardrails {
 		if !oracleCovers(g.Resource, s, t) || !oracleSubject(g.Subject, r.Principal, true) || oracleSubject(g.Except, r.Principal, false) ||
 			oracleSays(g.Condition, s, t, r) == isFalse {
@@ -114,6 +121,13 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 			return oracleVerdict{Reason: policy.ReasonDeniedByGuardrail, Rules: []string{g.ID}}
 		case e.MFA && !oracleTwoFactors(r.Principal):
 			factor = append(factor, g.ID)
+		case e.MFA:
+			signIns = append(signIns, policy.StepUp{MFA: true})
+		case e.StepUp != nil:
+			signIns = append(signIns, *e.StepUp)
+			if !oracleSignedIn(*e.StepUp, r) {
+				stale = append(stale, g.ID)
+			}
 		case e.RateLimit != nil:
 			limits = append(limits, g.ID)
 		case e.TokenBudget != nil:
@@ -142,6 +156,8 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 		return oracleVerdict{Reason: policy.ReasonNoGrant}
 	case len(factor) > 0:
 		return oracleVerdict{Reason: policy.ReasonMFARequired, Rules: factor[:1]}
+	case len(stale) > 0:
+		return oracleVerdict{Reason: policy.ReasonStepUpRequired, Rules: stale[:1], StepUp: oracleSignIn(signIns)}
 	case len(lacking) > 0:
 		return oracleVerdict{Reason: policy.ReasonRequirementNotMet, Rules: lacking[:1]}
 	case len(holding) > 0:
@@ -221,36 +237,6 @@ func oracleGlob(pattern, s string) bool {
 	return regexp.MustCompile(`^(?s:` + quoted + `)$`).MatchString(s)
 }
 
-func oracleUnion(demands []policy.Approval, team string) *policy.Approval {
-	var all *policy.Approval
-	for _, d := range demands {
-		if d.OwningTeam && team != "" {
-			d.Teams = append(slices.Clone(d.Teams), team)
-		}
-		d.DenyQuorum = max(d.DenyQuorum, 1)
-		if all == nil {
-			all = &d
-			continue
-		}
-		all.Quorum = max(all.Quorum, d.Quorum)
-		all.DenyQuorum = min(all.DenyQuorum, d.DenyQuorum)
-		if all.PendingSeconds != d.PendingSeconds {
-			all.PendingSeconds = min(pending(*all), pending(d))
-		}
-		all.Teams = slices.DeleteFunc(slices.Clone(all.Teams), func(t string) bool { return !slices.Contains(d.Teams, t) })
-	}
-	all.Teams = slices.Compact(slices.Sorted(slices.Values(all.Teams)))
-	all.OwningTeam = slices.Contains(all.Teams, team)
-	return all
-}
-
-func pending(a policy.Approval) int {
-	if a.PendingSeconds == 0 {
-		return policy.DefaultPendingSeconds
-	}
-	return a.PendingSeconds
-}
-
 // tb is what testing.T and rapid.T have in common.
 type tb interface {
 	Helper()
@@ -263,7 +249,7 @@ func compareWithOracle(t tb, src policy.Source, ix *policy.Index, r policy.Reque
 	want := oracle(src, r)
 	v := ix.Decide(r)
 	got := oracleVerdict{
-		Outcome: v.Outcome, Reason: v.Reason, Approval: v.Approval,
+		Outcome: v.Outcome, Reason: v.Reason, Approval: v.Approval, StepUp: v.StepUp,
 		Limits: guardrailIDs(ix, v.Limits), Budgets: guardrailIDs(ix, v.Budgets), Response: v.MaxResponseBytes,
 	}
 	for _, g := range v.Guardrails {

@@ -162,8 +162,26 @@ func shown(names []string) []string {
 // voters is the approval with the owning team named once.
 func (v Verdict) voters() Approval {
 	a := *v.Approval
-	if a.OwningTeam && v.Server != nil {
-		a.Teams = slices.DeleteFunc(slices.Clone(a.Teams), func(t string) bool { return t == v.Server.Team })
+	others := func(owning bool, teams []string) []string {
+		if !owning || v.Server == nil {
+			return teams
+		}
+		return slices.DeleteFunc(slices.Clone(teams), func(t string) bool { return t == v.Server.Team })
+	}
+	a.Teams, a.Alternatives = others(a.OwningTeam, a.Teams), slices.Clone(a.Alternatives)
+	for i := range a.Alternatives {
+		way := &a.Alternatives[i]
+		way.Teams = others(way.OwningTeam, way.Teams)
+	}
+	if a.Fallback != nil {
+		f := *a.Fallback
+		f.Teams = others(f.OwningTeam, f.Teams)
+		a.Fallback = &f
+	}
+	if a.BreakGlass != nil {
+		b := *a.BreakGlass
+		b.Teams = others(b.OwningTeam, b.Teams)
+		a.BreakGlass = &b
 	}
 	return a
 }
@@ -174,7 +192,7 @@ func (v Verdict) Words(w Wording) string {
 	case ReasonAllowed:
 		return "Allowed at once."
 	case ReasonApprovalRequired:
-		return "Held until it has the approval of " + v.voters().words(w) + "."
+		return "Held until it has the approval of " + v.voters().Words(w) + "."
 	case ReasonUnknownServer:
 		return "Denied: there is no such server here."
 	case ReasonUnknownTool:
@@ -189,6 +207,11 @@ func (v Verdict) Words(w Wording) string {
 		return "Denied: no grant allows it."
 	case ReasonMFARequired:
 		return "Denied until the caller signs in with a second factor."
+	case ReasonStepUpRequired:
+		if v.StepUp != nil {
+			return "Denied until the caller has " + v.StepUp.Words() + "."
+		}
+		return "Denied until the caller signs in again."
 	case ReasonConditionNotMet:
 		return "Denied: there is a grant, but its condition is not true."
 	case ReasonRequirementNotMet:

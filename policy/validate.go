@@ -46,8 +46,6 @@ const (
 	maxPatterns      = 1000
 	maxPatternBytes  = 512
 	maxNameBytes     = 2048
-	maxQuorum        = 20
-	maxPendingSecond = 7 * 24 * 3600
 	maxLimitCalls    = 1_000_000
 	maxLimitSeconds  = 24 * 3600
 	maxBudgetTokens  = 1_000_000_000
@@ -131,9 +129,11 @@ func (e Effect) Validate() error {
 	}
 	switch {
 	case given != 1:
-		return wrong("", "must be exactly one of deny, approval, mfa, rate_limit, require, token_budget and max_response_bytes")
+		return wrong("", "must be exactly one of deny, approval, mfa, step_up, rate_limit, require, token_budget and max_response_bytes")
 	case e.StepUp != nil:
-		return wrong("step_up", "is not known to this version")
+		if err := e.StepUp.validate(); err != nil {
+			return inField("step_up", err)
+		}
 	case e.Require != "":
 		return CheckCondition("require", e.Require)
 	case e.TokenBudget != nil:
@@ -170,25 +170,6 @@ func (b TokenBudget) validate() error {
 		return wrong("tokens", "must be from 1 to 1,000,000,000")
 	case b.Seconds < 1 || b.Seconds > maxLimitSeconds:
 		return wrong("seconds", "must be from 1 to 86,400, a day")
-	}
-	return nil
-}
-
-func (a Approval) validate() error {
-	switch {
-	case a.Quorum < 1 || a.Quorum > maxQuorum:
-		return wrong("quorum", "must be from 1 to 20")
-	case a.DenyQuorum < 0 || a.DenyQuorum > maxQuorum:
-		return wrong("deny_quorum", "must be from 1 to 20, or left out")
-	case a.PendingSeconds < 0 || a.PendingSeconds > maxPendingSecond:
-		return wrong("pending_seconds", "must be at most a week")
-	case a.Alternatives != nil || a.Fallback != nil || a.Evidence || a.NotGranter || a.StepUp != nil || a.Scope != nil || a.BreakGlass != nil:
-		return wrong("", "says something that is not known to this version")
-	case !a.OwningTeam && len(a.Teams) == 0:
-		return wrong("teams", "or owning_team must be given: nobody could approve")
-	}
-	if err := validatePatterns(a.Teams); err != nil {
-		return inField("teams", err)
 	}
 	return nil
 }

@@ -46,6 +46,7 @@ const (
 	ReasonDeniedByGuardrail Reason = "denied_by_guardrail"
 	ReasonNoGrant           Reason = "no_grant"
 	ReasonMFARequired       Reason = "mfa_required"        // granted, and a guardrail wants a second factor
+	ReasonStepUpRequired    Reason = "step_up_required"    // granted, and a guardrail wants the caller to sign in afresh or otherwise
 	ReasonConditionNotMet   Reason = "condition_not_met"   // there is a grant, but its condition is not true
 	ReasonRequirementNotMet Reason = "requirement_not_met" // granted, and what a guardrail requires is not true
 )
@@ -61,7 +62,7 @@ type Request struct {
 }
 
 // Verdict is the decision on a call. Its pointers are into the document, save
-// Approval.
+// Approval and StepUp.
 type Verdict struct {
 	Outcome    Outcome
 	Reason     Reason
@@ -70,40 +71,58 @@ type Verdict struct {
 	Grant      int       // index of a grant that allows; -1 if none was looked for or found
 	Guardrail  int       // index of the guardrail that decided; -1 if none did
 	Guardrails []int     // indexes of all that hold the call
-	Approval   *Approval // if held: the strictest of what they demand, Teams in full
+	Approval   *Approval // if held: the strictest of what they demand, all Teams in full and the owning team among them
+	StepUp     *StepUp   // if step_up_required: what all of those who match want of a sign-in, a second factor for mfa as well
 	Limits     []int     // if not denied: indexes of all whose rate limit counts the call, ascending; read only
 	Budgets    []int     // the same of those whose token budget counts it
 
 	MaxResponseBytes int64 // if not denied: the least of what they limit a result to; 0: no limit
 }
 
-// Listed reports whether a list shows what Listing decided on. It shows what the caller could have by signing in with a
-// second factor, as the answer to a call tells them to.
-func (v Verdict) Listed() bool { return v.Outcome != Deny || v.Reason == ReasonMFARequired }
+// Listed reports whether a list shows what Listing decided on. It shows what the caller could have by signing in again,
+// with a second factor or as is asked for, as the answer to a call tells them to.
+func (v Verdict) Listed() bool { return v.Outcome != Deny || v.Reason.signIn() }
+
+// signIn reports whether signing in again is all that is in the way.
+func (r Reason) signIn() bool { return r == ReasonMFARequired || r == ReasonStepUpRequired }
 
 func denied(why Reason) Verdict {
 	return Verdict{Outcome: Deny, Reason: why, Grant: -1, Guardrail: -1}
 }
 
-// and returns the stricter of two verdicts; where both hold, v with the approvals
-// of both united. The limits of both count a call that is not denied, and the least
-// of what both limit its result to holds. A second factor is asked for only where
-// nothing else is in the way.
+// and returns the stricter of two verdicts. The limits of both count a call that is
+// not denied, and the least of what both limit its result to holds. What both hold
+// is held by the guardrails of both; who may approve is left to judge. A sign-in is
+// asked for only where nothing else is in the way.
 func (v Verdict) and(w Verdict) Verdict {
 	limits, budgets, response := both(v.Limits, w.Limits), both(v.Budgets, w.Budgets), least(v.MaxResponseBytes, w.MaxResponseBytes)
 	switch {
-	case w.Outcome < v.Outcome, w.Outcome == Deny && v.Reason == ReasonMFARequired:
+	case v.Reason == ReasonStepUpRequired && w.Reason == ReasonStepUpRequired:
+		v.StepUp = v.StepUp.and(w.StepUp)
+	case w.severity() > v.severity():
 		v = w
 	case w.Outcome == Hold && v.Outcome == Hold:
-		all := union{approval: v.Approval}
-		all.add(w.Approval, v.Server.Team)
-		v.Approval = all.approval
 		v.Guardrails = both(v.Guardrails, w.Guardrails)
 	}
 	if v.Outcome != Deny {
 		v.Limits, v.Budgets, v.MaxResponseBytes = limits, budgets, response
 	}
 	return v
+}
+
+// severity orders verdicts by how much is in the way.
+func (v Verdict) severity() int {
+	switch {
+	case v.Outcome == Allow:
+		return 0
+	case v.Outcome == Hold:
+		return 1
+	case v.Reason == ReasonStepUpRequired:
+		return 2
+	case v.Reason == ReasonMFARequired:
+		return 3
+	}
+	return 4
 }
 
 // both returns what is in a or b, ascending.

@@ -41,13 +41,13 @@ func (d *Document) unapprovable() []Warning {
 		s := &d.Servers[i]
 		for j := range s.Tools {
 			t := &s.Tools[j]
-			var all union
+			var demands []*Approval
 			for _, g := range t.Guardrails {
-				if rule := &d.Guardrails[g]; rule.Subject.Everyone {
-					all.add(rule.Effect.Approval, s.Team)
+				if rule := &d.Guardrails[g]; rule.Subject.Everyone && rule.Effect.Approval != nil {
+					demands = append(demands, rule.Effect.Approval)
 				}
 			}
-			if a := all.approval; a != nil && len(a.Teams) == 0 {
+			if a := unite(demands, s.Team); a != nil && len(a.Teams) == 0 {
 				warnings = append(warnings, Warning{
 					Code: WarnUnapprovable, Tool: t.ID,
 					Message: fmt.Sprintf("Calls of %q on %s wait for an approval that no team may give.", t.Name, s.Name),

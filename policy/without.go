@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -150,19 +151,62 @@ func (s Subject) canonical() Subject {
 
 // canonical returns e with what is left out for what means the same.
 func (e Effect) canonical() Effect {
-	if e.Approval == nil {
-		return e
-	}
-	a := *e.Approval
-	a.Teams = sortedSet(a.Teams)
-	if a.DenyQuorum == 1 {
-		a.DenyQuorum = 0
-	}
-	if a.PendingSeconds == DefaultPendingSeconds {
-		a.PendingSeconds = 0
-	}
-	e.Approval = &a
+	e.Approval, e.StepUp = e.Approval.canonical(), e.StepUp.canonical()
 	return e
+}
+
+// canonical leaves the first way where it is: it is what is left where many guardrails hold a call.
+func (a *Approval) canonical() *Approval {
+	if a == nil {
+		return nil
+	}
+	c := *a
+	c.Teams, c.StepUp = sortedSet(a.Teams), a.StepUp.canonical()
+	c.DenyQuorum = unless(a.DenyQuorum, 1)
+	c.PendingSeconds = unless(a.PendingSeconds, DefaultPendingSeconds)
+	c.Alternatives = nil
+	for _, way := range a.Alternatives {
+		c.Alternatives = append(c.Alternatives, Approvers{way.Quorum, way.OwningTeam, sortedSet(way.Teams)})
+	}
+	slices.SortFunc(c.Alternatives, Approvers.compare)
+	if f := a.Fallback; f != nil {
+		c.Fallback = &Fallback{f.AfterSeconds, f.Quorum, f.OwningTeam, sortedSet(f.Teams)}
+	}
+	if s := a.Scope; s != nil {
+		c.Scope = &Scope{s.MaxUses, s.MaxSeconds, sortedSet(s.Free)}
+	}
+	if b := a.BreakGlass; b != nil {
+		c.BreakGlass = &BreakGlass{b.OwningTeam, sortedSet(b.Teams), unless(b.ReviewSeconds, DefaultReviewSeconds)}
+	}
+	return &c
+}
+
+func (s *StepUp) canonical() *StepUp {
+	if s == nil {
+		return nil
+	}
+	return &StepUp{s.MaxAgeSeconds, s.MFA, sortedSet(s.ACR)}
+}
+
+func (a Approvers) compare(b Approvers) int {
+	if c := cmp.Compare(a.Quorum, b.Quorum); c != 0 {
+		return c
+	}
+	if a.OwningTeam != b.OwningTeam {
+		if a.OwningTeam {
+			return -1
+		}
+		return 1
+	}
+	return slices.Compare(a.Teams, b.Teams)
+}
+
+// unless returns n, or 0 if it is what is usual.
+func unless(n, usual int) int {
+	if n == usual {
+		return 0
+	}
+	return n
 }
 
 func sortedSet(list []string) []string {

@@ -135,6 +135,8 @@ func (e Effect) Words(w Wording) string {
 		return "denied"
 	case e.MFA:
 		return "only with a second factor"
+	case e.StepUp != nil:
+		return "only when " + e.StepUp.Words()
 	case e.RateLimit != nil:
 		return "at most " + e.RateLimit.Words() + " each"
 	case e.TokenBudget != nil:
@@ -144,28 +146,9 @@ func (e Effect) Words(w Wording) string {
 	case e.Require != "":
 		return "only where " + visible(e.Require)
 	case e.Approval != nil:
-		return "only with the approval of " + e.Approval.words(w)
+		return "only with the approval of " + e.Approval.Words(w)
 	}
 	return "nothing"
-}
-
-func (a Approval) words(w Wording) string {
-	var from []string
-	if a.OwningTeam {
-		from = append(from, "the owning team")
-	}
-	for _, id := range a.Teams {
-		name := id
-		if known := w.Teams[id]; known != "" {
-			name = known
-		}
-		from = append(from, "team "+visible(name))
-	}
-	people := "one person"
-	if a.Quorum > 1 {
-		people = strconv.Itoa(a.Quorum) + " people"
-	}
-	return people + " of " + strings.Join(from, " or ")
 }
 
 // Words says the limit for people to read: "10 calls a minute".

@@ -48,6 +48,7 @@ func init() {
 	for _, shared := range []fmt.Stringer{
 		drawUser, drawGroup, drawAgent, drawModel, drawServer, drawLabel, drawName, drawKind, drawRisk, drawTeam,
 		drawSubject, drawExcept, drawResource, drawEffect, drawExpression, drawArguments, drawCondition, drawTime, drawWindow, drawSource, drawRequest,
+		drawFree, drawApprovers, drawStepUp, drawApproval,
 	} {
 		_ = shared.String()
 	}
@@ -86,29 +87,23 @@ var drawResource = rapid.Custom(func(t *rapid.T) policy.Resource {
 })
 
 var drawEffect = rapid.Custom(func(t *rapid.T) policy.Effect {
-	switch rapid.IntRange(0, 12).Draw(t, "effect") {
+	switch rapid.IntRange(0, 15).Draw(t, "effect") {
 	case 0:
 		return policy.Effect{Deny: true}
 	case 1, 2:
 		return policy.Effect{MFA: true}
-	case 3, 4, 5:
+	case 3, 4:
 		return policy.Effect{RateLimit: &policy.RateLimit{Calls: rapid.IntRange(1, 3).Draw(t, "calls"), Seconds: 60}}
-	case 6, 7:
+	case 5, 6:
 		return policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: rapid.IntRange(1, 3).Draw(t, "tokens"), Seconds: 60}}
-	case 8:
+	case 7:
 		return policy.Effect{MaxResponseBytes: int64(rapid.IntRange(1, 3).Draw(t, "bytes"))}
-	case 9, 10:
+	case 8, 9:
 		return policy.Effect{Require: drawExpression.Draw(t, "require")}
+	case 10, 11:
+		return policy.Effect{StepUp: drawStepUp.Draw(t, "step up")}
 	}
-	a := &policy.Approval{
-		Quorum: rapid.IntRange(1, 3).Draw(t, "quorum"), DenyQuorum: rapid.IntRange(0, 3).Draw(t, "deny quorum"),
-		OwningTeam: rapid.Bool().Draw(t, "owning team"), Teams: rapid.SliceOfNDistinct(drawTeam, 0, 2, rapid.ID).Draw(t, "teams"),
-		PendingSeconds: rapid.SampledFrom([]int{0, 60, 3600}).Draw(t, "pending"),
-	}
-	if len(a.Teams) == 0 {
-		a.OwningTeam = true
-	}
-	return policy.Effect{Approval: a}
+	return policy.Effect{Approval: drawApproval.Draw(t, "approval")}
 })
 
 // drawTime is about noon, where the windows of grants begin and end.
@@ -206,6 +201,8 @@ var drawRequest = rapid.Custom(func(t *rapid.T) policy.Request {
 			Model:          rapid.SampledFrom([]string{"claude", "gpt", ""}).Draw(t, "model"),
 			ModelAssurance: rapid.SampledFrom([]policy.Assurance{policy.Attested, policy.Declared, policy.Unknown, ""}).Draw(t, "assurance"),
 			AMR:            few(rapid.SampledFrom([]string{"pwd", "pin", "otp", "swk", "fpt", "mfa", "user", ""})).Draw(t, "amr"),
+			ACR:            rapid.SampledFrom([]string{"", "low", "high"}).Draw(t, "acr"),
+			AuthTime:       rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon.Add(-time.Minute), noon, noon.Add(time.Minute)}).Draw(t, "auth time"),
 		},
 		Arguments: json.RawMessage(drawArguments.Draw(t, "arguments")),
 		Now:       drawTime.Draw(t, "now"),
