@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,8 +36,8 @@ const (
 // allows the call without a person it answers the state NotRequired, and no request is made.
 //
 // It is for gateways, about calls through themselves. Refusals are Invalid (call_malformed), Conflict
-// (call_digest_mismatch), Forbidden (foreign_gateway, foreign_issuer, evidence_mismatch, policy_denied) or
-// RateLimited (too_many_pending), and are recorded as approval.refused.
+// (call_digest_mismatch), Forbidden (foreign_gateway, foreign_issuer, evidence_mismatch, evidence_required,
+// policy_denied) or RateLimited (too_many_pending, too_many_asks), and are recorded as approval.refused.
 func (q *Queue) Ask(ctx context.Context, who identity.Principal, in Ask) (request Request, created bool, err error) {
 	if err := asGateway(who); err != nil {
 		return Request{}, false, err
@@ -54,12 +55,16 @@ func (q *Queue) ask(ctx context.Context, who identity.Principal, in Ask) (reques
 		return Request{}, false, err
 	}
 	err = settled(func() error {
-		j, err := q.judge(ctx, who.GatewayID, asked.call, asked.principal)
-		switch {
-		case err != nil:
+		j, err := q.judge(ctx, who.GatewayID, asked.call, asked.principal, time.Time{})
+		if err != nil {
 			return err
-		case j.outcome == policy.Deny:
-			return deniedByPolicy(j.reason)
+		}
+		switch why := j.bars(asked.evidence); {
+		case why == evidenceRequired:
+			return problem.New(problem.Forbidden, evidenceRequired,
+				"This call needs its caller's own token as evidence. The gateway only asserts who calls.")
+		case why != "":
+			return deniedByPolicy(why)
 		case j.outcome == policy.Allow:
 			request, created = Request{State: NotRequired, CallDigest: in.CallDigest}, false
 			return nil
@@ -229,28 +234,40 @@ func (q *Queue) openRequestTx(ctx context.Context, tx pgx.Tx, digest canonical.D
 	return &r, nil
 }
 
+// checkCapTx keeps one agent from flooding those who decide, for one person: with what waits at one time, and with what
+// it asks for in a minute. What joins an open request, or is approved by an earlier decision, bothers nobody.
 func (q *Queue) checkCapTx(ctx context.Context, tx pgx.Tx, p policy.Principal) error {
 	var pending int
+	var busyFor *time.Duration
 	err := tx.QueryRow(ctx, `
-		select count(*) from approvals
-		where state = 'pending' and expires_at > clock_timestamp()
-		  and caller_issuer = @issuer and caller_subject = @subject and agent = @agent`,
-		pgx.StrictNamedArgs{"issuer": p.Issuer, "subject": p.Subject, "agent": p.Agent}).Scan(&pending)
-	if err != nil {
-		return fmt.Errorf("counting pending requests: %w", err)
+		select (select count(*) from approvals
+		        where state = 'pending' and expires_at > clock_timestamp()
+		          and caller_issuer = @issuer and caller_subject = @subject and agent = @agent),
+		       (select created_at + interval '1 minute' - clock_timestamp() from approvals
+		        where caller_issuer = @issuer and caller_subject = @subject and agent = @agent
+		          and allowance_id is null and created_at > clock_timestamp() - interval '1 minute'
+		        order by created_at desc offset @rate - 1 limit 1)`,
+		pgx.StrictNamedArgs{"issuer": p.Issuer, "subject": p.Subject, "agent": p.Agent, "rate": q.cfg.AskRate}).Scan(&pending, &busyFor)
+	switch {
+	case err != nil:
+		return fmt.Errorf("counting the requests of an agent: %w", err)
+	case pending >= q.cfg.PendingCap:
+		return &problem.Error{
+			Kind: problem.RateLimited, Code: "too_many_pending", RetryAfter: q.cfg.PendingFor / 10,
+			Message: fmt.Sprintf("%d calls of this agent for this person wait for approval already. Wait until some are decided.", pending),
+		}
+	case busyFor != nil:
+		return &problem.Error{
+			Kind: problem.RateLimited, Code: "too_many_asks", RetryAfter: max(time.Second, *busyFor),
+			Message: fmt.Sprintf("This agent asked for %d approvals for this person within a minute. Slow down.", q.cfg.AskRate),
+		}
 	}
-	if pending < q.cfg.PendingCap {
-		return nil
-	}
-	return &problem.Error{
-		Kind: problem.RateLimited, Code: "too_many_pending", RetryAfter: q.cfg.PendingFor / 10,
-		Message: fmt.Sprintf("%d calls of this agent for this person wait for approval already. Wait until some are decided.", pending),
-	}
+	return nil
 }
 
 // insertRequestTx writes the request if the policy that it was judged by is still the policy.
 func (q *Queue) insertRequestTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s identified, j judgement) (*row, error) {
-	quorum, teams := j.terms.summary(false)
+	quorum, teams := j.terms.summary()
 	r, err := oneRow(ctx, tx, `
 		insert into approvals as a (epoch, gateway_id, server_id, server_name, tool_id, tool_name, definition_digest,
 		    call_digest, call, principal, caller_issuer, caller_subject, caller_name, agent, model, evidence,

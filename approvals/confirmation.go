@@ -88,13 +88,15 @@ func (r *row) confirmationEvent(kind, id string, who identity.Principal, detail 
 	}
 }
 
-// lapseTx ends a locked request whose time is up: a pending one expires, an approved one that nobody claimed
-// or redeemed in time is closed. It reports whether it did. Whoever meets such a request first ends it; the
-// sweep ends those that nobody meets.
+// lapseTx does to a locked request what time did: a pending one expires, or has its fallback asked as well; an approved
+// one that nobody claimed or redeemed in time is closed. It reports whether it did any of this. Whoever meets such a
+// request first does it; the sweep does it to those that nobody meets.
 func (q *Queue) lapseTx(ctx context.Context, tx pgx.Tx, r *row) (bool, error) {
 	switch {
 	case r.State == Pending && !r.ExpiresAt.After(r.Now):
 		return true, q.moveTx(ctx, tx, r, move{to: Expired, reason: "nobody_decided", who: system, kind: "approval.expired"})
+	case r.toEscalate():
+		return true, q.escalateTx(ctx, tx, r)
 	case r.State == Approved && r.ClaimBy != nil && !r.ClaimBy.After(r.Now):
 		return q.lapseApprovedTx(ctx, tx, r)
 	}

@@ -25,8 +25,9 @@ type judgement struct {
 	grants     []string
 }
 
-// judge evaluates the policy for a call whose arguments are canonical.
-func (q *Queue) judge(ctx context.Context, gatewayID string, call policy.Call, principal policy.Principal) (judgement, error) {
+// judge evaluates the policy for a call whose arguments are canonical. A call that waits was asked for at askedAt; it is
+// the zero time of one that is asked for now.
+func (q *Queue) judge(ctx context.Context, gatewayID string, call policy.Call, principal policy.Principal, askedAt time.Time) (judgement, error) {
 	rows, _ := q.pool.Query(ctx, `
 		select h.epoch, clock_timestamp() as now,
 		       coalesce((select name from servers where id = @server), '') as server_name,
@@ -37,7 +38,7 @@ func (q *Queue) judge(ctx context.Context, gatewayID string, call policy.Call, p
 	if err != nil {
 		return judgement{}, fmt.Errorf("reading the registry's head: %w", err)
 	}
-	return q.judgeAt(ctx, h, gatewayID, call, principal)
+	return q.judgeAt(ctx, h, gatewayID, call, principal, askedAt)
 }
 
 // head is what the database says beside the policy. A server that it does not know has no name, and no
@@ -51,8 +52,12 @@ type head struct {
 
 // judgeAt is judge where the head was read already. What is called must be exactly what the policy pins: a
 // server that moved or a tool that changed is a denial. Conditions see the arguments that people see and that are
-// executed: the arguments of the call must be canonical.
-func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call policy.Call, principal policy.Principal) (judgement, error) {
+// executed: the arguments of the call must be canonical. How long ago the caller had signed in is as it was at the ask:
+// nobody signs in again because others take their time.
+func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call policy.Call, principal policy.Principal, askedAt time.Time) (judgement, error) {
+	if !askedAt.IsZero() && !principal.AuthTime.IsZero() {
+		principal.AuthTime = principal.AuthTime.Add(h.Now.Sub(askedAt))
+	}
 	e, err := q.cfg.Evaluate(ctx, gatewayID, policy.Request{
 		Server: h.ServerName, Kind: call.Kind, Name: call.Tool, Principal: &principal, Arguments: call.Arguments, Now: h.Now,
 	})
@@ -77,8 +82,31 @@ func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call poli
 	if j.outcome == policy.Hold {
 		j.terms = demanded(e.Verdict)
 		j.guardrails, j.grants = e.matched()
+		if j.terms.demand.NotGranter {
+			j.terms.granters, err = granters(ctx, q.pool, j.grants)
+		}
 	}
-	return j, nil
+	return j, err
+}
+
+// granters are the people who made or last changed grants. Each change of a grant moves the generation of the policy in
+// its transaction, so what is read here after an evaluation holds wherever the generation of that still does.
+func granters(ctx context.Context, db querier, grants []string) ([]string, error) {
+	rows, _ := db.Query(ctx, `
+		select p.id from people p
+		where p.id in (
+		  select g.created_by from grants g where g.id = any (@grants)
+		  union all
+		  select (select e.actor_id from audit_events e
+		          where e.target_id = g.id and e.kind in ('grant.created', 'grant.changed')
+		          order by e.id desc limit 1)
+		  from grants g where g.id = any (@grants))
+		order by p.id`, pgx.StrictNamedArgs{"grants": grants})
+	people, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("reading who made the grants: %w", err)
+	}
+	return append([]string{}, people...), nil
 }
 
 func pinned(call policy.Call, v policy.Verdict) bool {
@@ -100,6 +128,20 @@ func (e *Evaluation) matched() (guardrails, grants []string) {
 	}
 	return guardrails, grants
 }
+
+// bars says why the policy does not let a call run, whoever approves it, or "" when it may: it denies the call, or it
+// wants the caller proven by a token and a gateway only asserts who calls.
+func (j *judgement) bars(evidence string) string {
+	switch {
+	case j.outcome == policy.Deny:
+		return j.reason
+	case j.outcome == policy.Hold && j.terms.demand.Evidence && evidence != verified:
+		return evidenceRequired
+	}
+	return ""
+}
+
+const evidenceRequired = "evidence_required"
 
 // withdraws says why the policy takes an approval of r back, or "" when it still stands.
 func (j *judgement) withdraws(old terms) string {

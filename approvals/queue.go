@@ -40,6 +40,7 @@ type Config struct {
 	RevealFor     time.Duration // a token that its caller was shown is good for; default 5 minutes
 	KeepFor       time.Duration // the arguments and the caller of a request are kept after it ended; default 90 days
 	PendingCap    int           // pending requests of one agent for one person; default 20
+	AskRate       int           // new requests of one agent for one person in a minute; default 30
 
 	Log *slog.Logger
 }
@@ -90,6 +91,7 @@ func New(pool *pgxpool.Pool, hub *postgres.Hub, cfg Config) *Queue {
 	cfg.RevealFor = cmp.Or(cfg.RevealFor, 5*time.Minute)
 	cfg.KeepFor = cmp.Or(cfg.KeepFor, 90*24*time.Hour)
 	cfg.PendingCap = cmp.Or(cfg.PendingCap, 20)
+	cfg.AskRate = cmp.Or(cfg.AskRate, 30)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -135,7 +135,7 @@ func (q *Queue) judgeCandidate(ctx context.Context, c candidate) (judgement, err
 	if err != nil {
 		return judgement{}, err
 	}
-	return q.judgeAt(ctx, c.head(), c.GatewayID, call, principal)
+	return q.judgeAt(ctx, c.head(), c.GatewayID, call, principal, c.CreatedAt)
 }
 
 // withdraw revokes an approval that the policy no longer stands behind.

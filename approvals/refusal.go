@@ -37,9 +37,14 @@ type candidate struct {
 	Principal    []byte
 	Terms        policy.Approval
 	Granters     []string
+	CreatedAt    time.Time
+	Escalated    bool
+	Emergency    bool
 }
 
-func (c candidate) terms() terms { return terms{demand: c.Terms, granters: c.Granters} }
+func (c candidate) terms() terms {
+	return terms{demand: c.Terms, granters: c.Granters, escalated: c.Escalated, emergency: c.Emergency}
+}
 
 func (c candidate) head() head {
 	return head{Epoch: c.HeadEpoch, Now: c.Now, ServerName: c.ServerName, GatewayLives: c.GatewayLives}
@@ -52,7 +57,8 @@ func (q *Queue) candidate(ctx context.Context, hash tokenHash) (candidate, error
 		       c.epoch, h.epoch as head_epoch, coalesce(c.redemption_id, '') as redemption_id, c.instance,
 		       a.state as request_state, s.name as server_name, a.tool_name,
 		       clock_timestamp() as now, g.revoked_at is null as gateway_lives,
-		       c.call_digest, a.call, a.principal, a.terms, a.granters
+		       c.call_digest, a.call, a.principal, a.created_at, a.terms, a.granters,
+		       a.escalated_at is not null as escalated, a.emergency
 		from confirmations c join approvals a on a.id = c.approval_id
 		     join servers s on s.id = a.server_id join gateways g on g.id = c.gateway_id cross join registry_head h
 		where c.token_hash = @hash`, pgx.StrictNamedArgs{"hash": hash[:]})

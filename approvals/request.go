@@ -178,6 +178,7 @@ type move struct {
 	who    identity.Principal
 	kind   string
 	detail map[string]any
+	scope  *Scope // of an approval: what it allows beside the call
 }
 
 // moveTx makes a transition of a request that lock returned, with its audit event, and brings r up to date.
@@ -193,13 +194,14 @@ func (q *Queue) moveTx(ctx context.Context, tx pgx.Tx, r *row, m move) error {
 		   set state = @to, state_reason = @reason, version = version + 1, changed_at = clock_timestamp(),
 		       decided_at = case when state = 'pending' then clock_timestamp() else decided_at end,
 		       decided_by = case when state = 'pending' then @by else decided_by end,
-		       claim_by = case when @to = 'approved' then clock_timestamp() + @claim_within else claim_by end
+		       claim_by = case when @to = 'approved' then clock_timestamp() + @claim_within else claim_by end,
+		       scope = case when @to = 'approved' then @scope::jsonb else scope end
 		 where id = @id and state = @from and version = @version
 		   and (@to <> 'approved' or expires_at > clock_timestamp())
 		returning `+columns,
 		pgx.StrictNamedArgs{
 			"id": r.ID, "from": r.State, "version": r.Version, "to": m.to, "reason": m.reason, "by": m.who.ID,
-			"claim_within": q.cfg.ClaimWithin,
+			"claim_within": q.cfg.ClaimWithin, "scope": m.scope,
 		})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r.conflict("time_is_up", "The time for this request ran out while you decided.")

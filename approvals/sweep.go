@@ -34,11 +34,11 @@ func (q *Queue) Run(ctx context.Context) error {
 	}
 }
 
-// Sweep ends what time or the policy ended, each in a transaction of its own: pending requests that nobody
-// decided expire; approved ones that nobody claimed or redeemed are closed and their tokens expire; executed
-// calls without an outcome become indeterminate; open requests of another epoch, or which a newer policy
-// denies, are superseded or revoked; what was kept for long enough is wiped. It returns how many it changed; what it could not do is left for the
-// next time.
+// Sweep does what time or the policy makes due, each in a transaction of its own: pending requests that nobody decided
+// have their fallback asked, and expire; approved ones that nobody claimed or redeemed are closed and their tokens expire;
+// executed calls without an outcome become indeterminate; open requests of another epoch, or which a newer policy denies,
+// are superseded or revoked; what was kept for long enough is wiped. It returns how many it changed; what it could not do
+// is left for the next time.
 func (q *Queue) Sweep(ctx context.Context) (int, error) {
 	changed := 0
 	var failures []error
@@ -64,6 +64,7 @@ type duty struct {
 func (q *Queue) duties() []duty {
 	return []duty{
 		{dueRequests, q.sweepRequest},
+		{dueEscalations, q.sweepRequest},
 		{dueExpiries, q.sweepToken},
 		{dueOutcomes, q.sweepOutcome},
 		{dueReviews, q.sweepPolicy},
@@ -79,6 +80,8 @@ const (
 		(select id from approvals where state = 'pending' and expires_at <= clock_timestamp() order by expires_at limit $1)
 		union all
 		(select id from approvals where state = 'approved' and claim_by <= clock_timestamp() order by claim_by limit $1)`
+	dueEscalations = `
+		select id from approvals where state = 'pending' and escalate_at <= clock_timestamp() order by escalate_at limit $1`
 	dueExpiries = `
 		select approval_id from confirmations where state = 'issued' and expires_at <= clock_timestamp() order by expires_at limit $1`
 	dueOutcomes = `

@@ -10,14 +10,12 @@ import (
 	"countersign/internal/problem"
 )
 
-// Cancel ends a request on behalf of its caller, through the gateway that asked: pending → cancelled, approved
-// → revoked together with its token. Cancelling what was cancelled so answers its state again; what ended
-// otherwise is a Conflict (not_open).
+// Cancel ends a request on behalf of its caller, through the gateway that asked or by the caller in a signed-in session:
+// pending → cancelled, approved → revoked together with its token. Cancelling what was cancelled so answers its state
+// again; what ended otherwise is a Conflict (not_open). Another gateway's request is NotFound, and another person's is
+// Forbidden (not_your_call).
 func (q *Queue) Cancel(ctx context.Context, who identity.Principal, id string) (Request, error) {
-	if err := asGateway(who); err != nil {
-		return Request{}, err
-	}
-	r, err := q.ofGateway(ctx, who, id)
+	r, err := q.ofCaller(ctx, who, id)
 	if err != nil {
 		return Request{}, err
 	}
@@ -40,6 +38,21 @@ func (q *Queue) Cancel(ctx context.Context, who identity.Principal, id string) (
 		return r.conflict("not_open", "This request is %s. There is nothing to cancel.", r.State), nil
 	})
 	return r.view(), err
+}
+
+// ofCaller reads a request that is who's to cancel: a gateway's that it asked for, a person's that they are the caller of.
+func (q *Queue) ofCaller(ctx context.Context, who identity.Principal, id string) (row, error) {
+	if who.Kind != identity.Person || who.SessionID == "" {
+		if err := asGateway(who); err != nil {
+			return row{}, err
+		}
+		return q.ofGateway(ctx, who, id)
+	}
+	r, err := load(ctx, q.pool, id)
+	if err == nil && (r.CallerIssuer != who.Issuer || r.CallerSubject != who.Subject) {
+		return row{}, problem.New(problem.Forbidden, "not_your_call", "Only the caller can cancel a request. You can deny it, if you may decide.")
+	}
+	return r, err
 }
 
 // Revoke takes an approval back before its token is redeemed; an issued token is revoked in the same

@@ -14,6 +14,9 @@ import (
 type terms struct {
 	demand   policy.Approval
 	granters []string // people; none unless the demand says NotGranter
+
+	// Of a request: its fallback was asked, or one person approved it in an emergency.
+	escalated, emergency bool
 }
 
 // demanded are the terms of a verdict that holds. A hold that does not say by whom is one that nobody can lift.
@@ -39,7 +42,8 @@ func demanded(v policy.Verdict) terms {
 		a.Fallback = &policy.Fallback{AfterSeconds: f.AfterSeconds, Quorum: set.Quorum, Teams: set.Teams}
 	}
 	if s := a.StepUp; s != nil {
-		a.StepUp = &policy.StepUp{MaxAgeSeconds: s.MaxAgeSeconds, MFA: s.MFA, ACR: sorted(s.ACR)}
+		a.StepUp = &policy.StepUp{MaxAgeSeconds: s.MaxAgeSeconds, MFA: s.MFA, ACR: slices.Clone(s.ACR)} // empty is not nil
+		slices.Sort(a.StepUp.ACR)
 	}
 	if s := a.Scope; s != nil {
 		a.Scope = &policy.Scope{MaxUses: s.MaxUses, MaxSeconds: s.MaxSeconds, Free: sorted(s.Free)}
@@ -71,17 +75,17 @@ func sorted(set []string) []string {
 }
 
 // sets are the alternatives: any one of them, with its quorum, is enough. The fallback is one once it was asked.
-func (t *terms) sets(escalated bool) []policy.Approvers {
+func (t *terms) sets() []policy.Approvers {
 	sets := append([]policy.Approvers{{Quorum: t.demand.Quorum, Teams: t.demand.Teams}}, t.demand.Alternatives...)
-	if f := t.demand.Fallback; f != nil && escalated {
+	if f := t.demand.Fallback; f != nil && t.escalated {
 		sets = append(sets, policy.Approvers{Quorum: f.Quorum, Teams: f.Teams})
 	}
 	return sets
 }
 
 // summary is the sets in short: the least quorum, and the teams of which each may have a say.
-func (t *terms) summary(escalated bool) (quorum int, teams []string) {
-	sets := t.sets(escalated)
+func (t *terms) summary() (quorum int, teams []string) {
+	sets := t.sets()
 	quorum, teams = sets[0].Quorum, []string{}
 	for _, set := range sets {
 		quorum = min(quorum, set.Quorum)
@@ -112,12 +116,6 @@ func (t *terms) equal(old terms) bool {
 	return reflect.DeepEqual(a, b) && slices.Equal(t.granters, old.granters)
 }
 
-// covers reports whether an approval that was given under old terms is good under t: no fewer votes, and by
-// nobody who could not decide today.
-func (t *terms) covers(old terms) bool {
-	quorum, teams := t.summary(true)
-	oldQuorum, oldTeams := old.summary(true)
-	return oldQuorum >= quorum && !slices.ContainsFunc(oldTeams, func(id string) bool { return !slices.Contains(teams, id) })
+func (r *row) terms() terms {
+	return terms{demand: r.Terms, granters: r.Granters, escalated: r.EscalatedAt != nil, emergency: r.Emergency}
 }
-
-func (r *row) terms() terms { return terms{demand: r.Terms, granters: r.Granters} }

@@ -3,6 +3,7 @@ package approvals
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -35,11 +36,13 @@ type Vote struct {
 
 // Vote records the vote of a person in a signed-in session and makes the transition that it causes. Who may
 // vote is read in the transaction of the vote; votes are counted under a lock of the request; a vote counts
-// while its voter may vote. An approving vote on a call that the policy denies by now supersedes the request.
+// while its voter may vote. An approving vote on a call that the policy denies by now supersedes the request. Where the
+// terms ask for it, one who approves has to have signed in afresh, or with a second factor; who denies never has to.
 //
-// Refusals: Forbidden (own_call, not_a_member, not_a_person, interactive_only), Conflict with the fields
-// "state" and "version" (not_pending, version_changed, call_changed, already_voted, superseded), Invalid with
-// fields, NotFound. They are recorded as approval.refused.
+// Refusals: Forbidden (own_call, own_agent, own_grant, not_a_member, not_a_person, interactive_only; step_up_required
+// with the fields "max_age", "acr_values" and "mfa", as far as they are asked for), Conflict with the fields "state" and
+// "version" (not_pending, version_changed, call_changed, already_voted, time_is_up), Invalid with fields (vote_incomplete;
+// scope_too_wide: "scope", "uses", "within", "free"), NotFound. They are recorded as approval.refused.
 func (q *Queue) Vote(ctx context.Context, who identity.Principal, id string, v Vote) (Request, error) {
 	if err := who.Can(identity.Vote, ""); err != nil {
 		return Request{}, q.refuse(ctx, audit.Event{Kind: "approval.refused", Who: who, TargetKind: "approval", TargetID: id}, err)
@@ -47,6 +50,9 @@ func (q *Queue) Vote(ctx context.Context, who identity.Principal, id string, v V
 	v.Reason = strings.TrimSpace(v.Reason)
 	if err := v.validate(); err != nil {
 		return Request{}, err
+	}
+	if v.Decision == Deny {
+		v.Scope = nil
 	}
 	var r row
 	err := settled(func() (err error) {
@@ -119,7 +125,7 @@ func (q *Queue) judgeRow(ctx context.Context, r *row) (*judgement, error) {
 	if err != nil {
 		return nil, err
 	}
-	j, err := q.judge(ctx, r.GatewayID, call, principal)
+	j, err := q.judge(ctx, r.GatewayID, call, principal, r.CreatedAt)
 	return &j, err
 }
 
@@ -138,7 +144,7 @@ func (q *Queue) ballotTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Pr
 	switch {
 	case err != nil:
 		return nil, err
-	case s.Code != "" && s.Code != "already_voted":
+	case !s.May && s.Code != "already_voted":
 		return s.refusal(), nil
 	case r.State != Pending:
 		return r.conflict("not_pending", "This request is %s. Your vote was not counted.", r.State), nil
@@ -148,38 +154,50 @@ func (q *Queue) ballotTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Pr
 		return r.conflict("call_changed", "The page showed another call than the one that is asked for. Reload it."), nil
 	case v.Version != r.Version:
 		return r.conflict("version_changed", "Something happened to this request while you looked. Reload the page and decide again."), nil
+	case v.Decision == Approve && s.approvalRefusal() != nil:
+		return s.approvalRefusal(), nil
 	}
-	return nil, nil
+	t := r.terms()
+	return t.checkScope(v.Scope), nil
 }
 
-// followPolicyTx brings a pending request in line with the policy of now: one that is denied is superseded,
+// followPolicyTx brings a pending request in line with the policy of now: one that may not run is superseded,
 // one whose terms changed takes the new ones, which is a new version.
 func (q *Queue) followPolicyTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement) error {
 	current, err := j.current(ctx, tx)
-	switch {
+	switch why := j.bars(r.Evidence); {
 	case err != nil:
 		return err
 	case !current:
 		return errMoved
-	case j.outcome == policy.Deny:
-		return q.moveTx(ctx, tx, r, move{to: Superseded, reason: j.reason, who: system, kind: "approval.superseded"})
+	case why != "":
+		return q.moveTx(ctx, tx, r, move{to: Superseded, reason: why, who: system, kind: "approval.superseded"})
 	case j.outcome == policy.Hold && !j.terms.equal(r.terms()):
 		return takeTermsTx(ctx, tx, r, j)
 	}
 	return nil
 }
 
+// takeTermsTx gives a pending request the terms of the policy of now. Its fallback stays asked if it is the same still;
+// another one is asked when the request has waited as long as that says, counted from the ask.
 func takeTermsTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement) error {
-	quorum, teams := j.terms.summary(r.EscalatedAt != nil)
+	t := j.terms
+	same := reflect.DeepEqual(t.demand.Fallback, r.Terms.Fallback)
+	t.escalated = r.EscalatedAt != nil && same
+	quorum, teams := t.summary()
 	moved, err := oneRow(ctx, tx, `
 		update approvals a
 		   set quorum = @quorum, deny_quorum = @deny_quorum, team_ids = @teams, guardrails = @guardrails, grants = @grants,
-		       terms = @terms, granters = @granters, generation = @generation, version = version + 1, changed_at = clock_timestamp()
+		       terms = @terms, granters = @granters,
+		       escalated_at = case when @same then escalated_at end,
+		       escalate_at = case when @same then escalate_at else created_at + nullif(@escalate_after::interval, '0') end,
+		       generation = @generation, version = version + 1, changed_at = clock_timestamp()
 		 where id = @id and state = 'pending' and version = @version
 		returning `+columns,
 		pgx.StrictNamedArgs{
 			"id": r.ID, "version": r.Version, "generation": j.generation, "guardrails": j.guardrails, "grants": j.grants,
-			"quorum": quorum, "deny_quorum": j.terms.demand.DenyQuorum, "teams": teams, "terms": j.terms.demand, "granters": j.terms.granters,
+			"quorum": quorum, "deny_quorum": t.demand.DenyQuorum, "teams": teams, "terms": t.demand, "granters": t.granters,
+			"same": same, "escalate_after": t.escalateAfter(),
 		})
 	if err != nil {
 		return fmt.Errorf("giving approval request %s the terms of the new policy: %w", r.ID, err)
@@ -195,35 +213,52 @@ func (q *Queue) castTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Prin
 	if err := insertVoteTx(ctx, tx, r, who, v); err != nil {
 		return err
 	}
-	approve, deny, err := tally(ctx, tx, r.ID)
-	switch {
-	case err != nil:
+	cast, err := ballots(ctx, tx, r.ID)
+	if err != nil {
 		return err
-	case deny >= r.DenyQuorum:
+	}
+	t := r.terms()
+	switch sum := t.count(cast); {
+	case sum.denied:
 		return q.moveTx(ctx, tx, r, move{to: Denied, reason: v.Reason, who: who, kind: "approval.denied"})
-	case approve >= r.Quorum:
-		if err := q.moveTx(ctx, tx, r, move{to: Approved, reason: v.Reason, who: who, kind: "approval.approved"}); err != nil {
-			return err
-		}
-		return q.openAllowanceTx(ctx, tx, r)
+	case sum.approved:
+		return q.approveTx(ctx, tx, r, move{to: Approved, reason: v.Reason, who: who, kind: "approval.approved", scope: sum.scope})
 	}
 	return countVoteTx(ctx, tx, r)
 }
 
+// approveTx approves a pending request, and opens what is allowed beside it.
+func (q *Queue) approveTx(ctx context.Context, tx pgx.Tx, r *row, m move) error {
+	if m.scope != nil {
+		m.detail = map[string]any{"scope": m.scope}
+	}
+	if err := q.moveTx(ctx, tx, r, m); err != nil {
+		return err
+	}
+	return q.openAllowanceTx(ctx, tx, r)
+}
+
+// insertVoteTx records a vote, at the time that was read under the lock: it is what the sign-in was held against.
 func insertVoteTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, v Vote) error {
 	_, err := tx.Exec(ctx, `
-		insert into votes (approval_id, person_id, decision, reason, seen_digest, session_id, amr, auth_time, ip)
-		values (@approval, @person, @decision, @reason, @digest, @session, @amr, @auth_time, @ip)`,
+		insert into votes (approval_id, person_id, decision, reason, seen_digest, session_id, amr, acr, auth_time, ip, scope, at)
+		values (@approval, @person, @decision, @reason, @digest, @session, @amr, @acr, @auth_time, @ip, @scope, @at)`,
 		pgx.StrictNamedArgs{
 			"approval": r.ID, "person": who.ID, "decision": v.Decision, "reason": v.Reason, "digest": v.SeenDigest[:],
-			"session": who.SessionID, "amr": append([]string{}, who.AMR...), "auth_time": who.AuthTime, "ip": who.IP,
+			"session": who.SessionID, "amr": append([]string{}, who.AMR...), "acr": who.ACR, "auth_time": who.AuthTime, "ip": who.IP,
+			"scope": v.Scope, "at": r.Now,
 		})
 	if err != nil {
 		return fmt.Errorf("recording a vote on %s: %w", r.ID, err)
 	}
-	return audit.Append(ctx, tx, r.event("approval.voted", who, map[string]any{
-		"decision": v.Decision, "reason": v.Reason, "seen_digest": v.SeenDigest.String(), "amr": who.AMR, "auth_time": who.AuthTime,
-	}))
+	detail := map[string]any{
+		"decision": v.Decision, "reason": v.Reason, "seen_digest": v.SeenDigest.String(),
+		"amr": who.AMR, "acr": who.ACR, "auth_time": who.AuthTime,
+	}
+	if v.Scope != nil {
+		detail["scope"] = v.Scope
+	}
+	return audit.Append(ctx, tx, r.event("approval.voted", who, detail))
 }
 
 // countVoteTx makes the vote of an undecided request a new version of it.

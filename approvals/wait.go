@@ -9,7 +9,7 @@ import (
 	"countersign/identity"
 )
 
-// Get is a request as the gateway that asked sees it; others are NotFound. One whose time is up is ended.
+// Get is a request as the gateway that asked sees it; others are NotFound. What its time brought is done first.
 func (q *Queue) Get(ctx context.Context, who identity.Principal, id string) (Request, error) {
 	if err := asGateway(who); err != nil {
 		return Request{}, err
@@ -18,7 +18,7 @@ func (q *Queue) Get(ctx context.Context, who identity.Principal, id string) (Req
 	if err != nil {
 		return Request{}, err
 	}
-	overdue := r.State == Pending && !r.ExpiresAt.After(r.Now) ||
+	overdue := r.State == Pending && !r.ExpiresAt.After(r.Now) || r.toEscalate() ||
 		r.State == Approved && r.ClaimBy != nil && !r.ClaimBy.After(r.Now)
 	if overdue {
 		err = q.inTx(ctx, func(tx pgx.Tx) (_, err error) {

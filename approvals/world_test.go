@@ -74,7 +74,7 @@ func newWorldOn(t testing.TB, owner, runtime *pgxpool.Pool, change ...func(*Conf
 
 // queueOn is another replica's queue: its own pool, the same key and policy.
 func (w *world) queueOn(pool *pgxpool.Pool, change ...func(*Config)) *Queue {
-	cfg := Config{Issuer: issuer, Evaluate: w.law.evaluate, Evidence: evidence, Seal: w.key}
+	cfg := Config{Issuer: issuer, Evaluate: w.law.evaluate, Evidence: evidence, Seal: w.key, AskRate: 1_000_000}
 	for _, c := range change {
 		c(&cfg)
 	}
