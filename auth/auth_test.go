@@ -118,7 +118,7 @@ type arrival struct {
 
 func (b *bundle) arrive(t *testing.T, browser *http.Client, person, returnPath string) arrival {
 	t.Helper()
-	begun, err := b.BeginSignIn(t.Context(), returnPath, false)
+	begun, err := b.BeginSignIn(t.Context(), auth.SignInOptions{ReturnPath: returnPath})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package auth
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+)
 
 // What tests of the package look at.
 var (
@@ -12,3 +15,6 @@ var (
 
 // Advance moves signing keys on, as Run does.
 func Advance(a *Authority, ctx context.Context) error { return a.keys.advance(ctx) } //nolint:revive // it stands for a method
+
+// ClassOf reads a claim acr.
+func ClassOf(raw string) string { return member{"acr": json.RawMessage(raw)}.class("acr") }

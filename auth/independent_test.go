@@ -26,7 +26,7 @@ func TestIndependentProvider(t *testing.T) {
 	})
 	person := newVisitor(t)
 
-	begun, err := b.BeginSignIn(t.Context(), "/approvals", false)
+	begun, err := b.BeginSignIn(t.Context(), auth.SignInOptions{ReturnPath: "/approvals"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestIndependentProvider(t *testing.T) {
 		t.Errorf("just signed in: %v", err)
 	}
 
-	begun, err = b.BeginSignIn(t.Context(), "/", true)
+	begun, err = b.BeginSignIn(t.Context(), auth.SignInOptions{ReturnPath: "/", Fresh: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,6 +128,7 @@ func (l lifetime) check(now time.Time) error {
 }
 
 var (
-	errTokenExpired = errors.New("the token has expired, or does not say when it does")
-	errTokenEarly   = errors.New("the token is from the future")
+	errTokenExpired   = errors.New("the token has expired, or does not say when it does")
+	errTokenEarly     = errors.New("the token is from the future")
+	errFutureAuthTime = errors.New("auth_time is in the future")
 )

@@ -22,6 +22,7 @@ type profile struct {
 	email    string
 	groups   []string
 	amr      []string
+	acr      string    // "" when the provider does not say
 	authTime time.Time // zero when the provider does not say
 }
 
@@ -50,6 +51,15 @@ func (m member) identifier(name string) (string, error) {
 		return "", fmt.Errorf("the token lacks the claim %s, which identifies a person, or it cannot be kept", name)
 	}
 	return s, nil
+}
+
+// class reads the name of a context class. One that cannot be kept as it is proves nothing.
+func (m member) class(name string) string {
+	var s string
+	if json.Unmarshal(m[name], &s) != nil || !isACR(s) {
+		return ""
+	}
+	return s
 }
 
 // texts reads a list of strings, or a single string as some providers write a list of one. found is

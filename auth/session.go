@@ -27,7 +27,7 @@ type newSession struct {
 	hash    []byte
 	idToken string
 	browser Browser
-	fresh   bool
+	flow    flow
 }
 
 // startSession remembers the person, ends the session that the browser held, and opens a new one.
@@ -42,17 +42,20 @@ func (a *Authority) startSession(ctx context.Context, n newSession) (identity.Pr
 		if err != nil {
 			return err
 		}
+		if n.flow.PersonID != "" && person != n.flow.PersonID {
+			return errOtherPerson(n.profile.subject)
+		}
 		replaced, err := endByHashTx(ctx, tx, n.browser.Session)
 		if err != nil {
 			return err
 		}
 		var id string
 		err = tx.QueryRow(ctx, `
-			insert into sessions (token_hash, person_id, auth_time, amr, id_token, user_agent, ip, expires_at)
-			values (@hash, @person, @auth_time, @amr, @id_token, @user_agent, @ip, clock_timestamp() + @max::interval)
+			insert into sessions (token_hash, person_id, auth_time, amr, acr, id_token, user_agent, ip, expires_at)
+			values (@hash, @person, @auth_time, @amr, @acr, @id_token, @user_agent, @ip, clock_timestamp() + @max::interval)
 			returning id`,
 			pgx.StrictNamedArgs{
-				"hash": n.hash, "person": person, "auth_time": authTimeOf(n.profile), "amr": orEmpty(n.profile.amr), "id_token": sealed,
+				"hash": n.hash, "person": person, "auth_time": authTimeOf(n.profile), "amr": orEmpty(n.profile.amr), "acr": n.profile.acr, "id_token": sealed,
 				"user_agent": plain(n.browser.UserAgent), "ip": plain(n.browser.IP), "max": a.cfg.SessionMax,
 			}).Scan(&id)
 		if err != nil {
@@ -64,7 +67,10 @@ func (a *Authority) startSession(ctx context.Context, n newSession) (identity.Pr
 		who.IP, who.RequestID = n.browser.IP, n.browser.RequestID
 		return audit.Append(ctx, tx, audit.Event{
 			Kind: "session.started", Who: who, TargetKind: "session", TargetID: id, TargetName: who.Name,
-			Detail: map[string]any{"amr": orEmpty(who.AMR), "roles": who.Roles, "fresh": n.fresh, "replaces": replaced},
+			Detail: map[string]any{
+				"amr": orEmpty(who.AMR), "acr": who.ACR, "roles": who.Roles, "replaces": replaced,
+				"fresh": n.flow.MaxAgeSeconds != nil && *n.flow.MaxAgeSeconds == 0, "step_up": n.flow.PersonID != "",
+			},
 		})
 	})
 	return who, err
@@ -99,6 +105,7 @@ type sessionRow struct {
 	PersonID string
 	AuthTime time.Time
 	AMR      []string
+	ACR      string
 	Name     string
 	Email    string
 	Issuer   string
@@ -125,7 +132,7 @@ type queryer interface {
 
 func (a *Authority) sessionOf(ctx context.Context, db queryer, hash []byte) (identity.Principal, error) {
 	rows, _ := db.Query(ctx, `
-		select s.id, s.person_id, s.auth_time, s.amr, p.name, p.email, p.issuer, p.subject, p.groups,
+		select s.id, s.person_id, s.auth_time, s.amr, s.acr, p.name, p.email, p.issuer, p.subject, p.groups,
 		       array(select t.id from teams t where t.idp_groups && p.groups
 		             union select m.team_id from team_members m where m.person_id = p.id order by 1) as teams,
 		       s.last_seen_at < clock_timestamp() - least(@idle::interval / 4, interval '1 minute') as stale
@@ -151,7 +158,7 @@ func (a *Authority) sessionOf(ctx context.Context, db queryer, hash []byte) (ide
 	return identity.Principal{
 		Kind: identity.Person, ID: row.PersonID, Name: row.Name, Email: row.Email, Issuer: row.Issuer, Subject: row.Subject,
 		Groups: row.Groups, Roles: a.cfg.roles(row.Groups), Teams: row.Teams,
-		SessionID: row.ID, AuthTime: row.AuthTime, AMR: row.AMR,
+		SessionID: row.ID, AuthTime: row.AuthTime, AMR: row.AMR, ACR: row.ACR,
 	}, nil
 }
 

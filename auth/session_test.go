@@ -109,7 +109,7 @@ func TestSignOut(t *testing.T) {
 	if back := devidptest.Visit(t, browser, next); back == nil || back.String() != afterward {
 		t.Errorf("the provider sends to %v, want %s", back, afterward)
 	}
-	begun, err := b.BeginSignIn(t.Context(), "/", false)
+	begun, err := b.BeginSignIn(t.Context(), auth.SignInOptions{ReturnPath: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}

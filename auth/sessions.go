@@ -21,6 +21,7 @@ type SessionInfo struct {
 	PersonName string
 	AuthTime   time.Time
 	AMR        []string
+	ACR        string
 	UserAgent  string
 	IP         string
 	CreatedAt  time.Time
@@ -38,7 +39,7 @@ func (a *Authority) Sessions(ctx context.Context, who identity.Principal, person
 		return nil, err
 	}
 	rows, _ := a.pool.Query(ctx, `
-		select s.id, s.person_id, p.name as person_name, s.auth_time, s.amr, s.user_agent, s.ip,
+		select s.id, s.person_id, p.name as person_name, s.auth_time, s.amr, s.acr, s.user_agent, s.ip,
 		       s.created_at, s.last_seen_at, s.expires_at
 		  from sessions s join people p on p.id = s.person_id
 		 where s.person_id = @person

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,9 +22,6 @@ import (
 const (
 	signInLifetime   = 10 * time.Minute
 	verifierSealedAs = "sign-in verifier"
-
-	// A state with this prefix belongs to a flow that must end in a new authentication.
-	freshState = "fresh-"
 )
 
 // SignIn is a flow that began.
@@ -49,38 +45,37 @@ type SignedIn struct {
 	Who        identity.Principal
 }
 
-// BeginSignIn starts a flow. returnPath is where to go afterwards; what is not a plain path of ours
-// becomes "/". fresh asks for a new authentication, which sharp actions need, see Fresh.
-func (a *Authority) BeginSignIn(ctx context.Context, returnPath string, fresh bool) (SignIn, error) {
+// BeginSignIn starts a flow that proves what o asks for. The error is a problem: Invalid as of SignInOptions, or
+// Unavailable when the provider does not answer.
+func (a *Authority) BeginSignIn(ctx context.Context, o SignInOptions) (SignIn, error) {
+	if err := o.check(a.cfg.SessionMax); err != nil {
+		return SignIn{}, err
+	}
 	found, err := a.console.discover(ctx)
 	if err != nil {
 		return SignIn{}, err
 	}
-	cookie, state, nonce, verifier := newSecret(), rand.Text(), rand.Text(), oauth2.GenerateVerifier()
-	maxAge := a.cfg.SessionMax
-	options := []oauth2.AuthCodeOption{oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)}
-	if fresh {
-		state, maxAge = freshState+state, 0
-		options = append(options, oauth2.SetAuthURLParam("prompt", "login"))
+	person, err := a.stepsUp(ctx, o)
+	if err != nil {
+		return SignIn{}, err
 	}
-	// With max_age a provider has to say when the person authenticated.
-	options = append(options, oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(maxAge.Seconds()))))
-
+	cookie, state, nonce, verifier := newSecret(), rand.Text(), rand.Text(), oauth2.GenerateVerifier()
 	hash := hashSecret(cookie)
 	sealed, err := a.seal.Seal(verifierSealedAs, []byte(verifier), hash)
 	if err != nil {
 		return SignIn{}, fmt.Errorf("beginning a sign-in: %w", err)
 	}
 	_, err = a.pool.Exec(ctx, `
-		insert into signins (cookie_hash, state, nonce, verifier, return_path, expires_at)
-		values (@hash, @state, @nonce, @verifier, @path, clock_timestamp() + @lifetime::interval)`,
+		insert into signins (cookie_hash, state, nonce, verifier, return_path, person_id, max_age_seconds, acr_values, expires_at)
+		values (@hash, @state, @nonce, @verifier, @path, nullif(@person, ''), @max_age, @acr_values, clock_timestamp() + @lifetime::interval)`,
 		pgx.StrictNamedArgs{
-			"hash": hash, "state": state, "nonce": nonce, "verifier": sealed,
-			"path": safePath(returnPath), "lifetime": signInLifetime,
+			"hash": hash, "state": state, "nonce": nonce, "verifier": sealed, "path": safePath(o.ReturnPath),
+			"person": person, "max_age": o.maxAgeSeconds(), "acr_values": orEmpty(o.ACRValues), "lifetime": signInLifetime,
 		})
 	if err != nil {
 		return SignIn{}, fmt.Errorf("beginning a sign-in: %w", err)
 	}
+	options := append(o.parameters(a.cfg.SessionMax), oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier))
 	return SignIn{Cookie: cookie, URL: a.oauth(found).AuthCodeURL(state, options...)}, nil
 }
 
@@ -99,13 +94,18 @@ type flow struct {
 	ReturnPath string
 	CreatedAt  time.Time
 	Alive      bool
+
+	PersonID      string // who steps up, "" for a sign-in of anybody
+	MaxAgeSeconds *int   // nil: not asked for
+	ACRValues     []string
 }
 
 // FinishSignIn takes the provider's answer, for the browser that holds flowCookie. The flow is spent
-// whatever comes of it. On success there is a new session and the browser's old one has ended. Every
-// refusal is a problem: Unauthenticated for what a new attempt may cure, Forbidden for a disabled
-// person, Unavailable for a provider that does not answer. Refusals of flows that had begun are in the
-// audit log.
+// whatever comes of it. On success there is a new session and the browser's old one has ended; after a
+// refusal the old one goes on, and ReturnPath alone is given. Every refusal is a problem. Unauthenticated is what a new attempt may
+// cure: signin_over, signin_refused, not_fresh, acr_not_met. Forbidden: person_disabled, and
+// other_person when somebody else steps up than whose session it was begun from. Unavailable is a
+// provider that does not answer. Refusals of flows that had begun are in the audit log.
 func (a *Authority) FinishSignIn(ctx context.Context, flowCookie string, query url.Values, b Browser) (SignedIn, error) {
 	f, verifier, err := a.takeFlow(ctx, flowCookie)
 	if err != nil {
@@ -114,11 +114,16 @@ func (a *Authority) FinishSignIn(ctx context.Context, flowCookie string, query u
 	done, err := a.finish(ctx, f, verifier, query, b)
 	if refusal := (*problem.Error)(nil); errors.As(err, &refusal) && refusal.Kind != problem.Unavailable {
 		a.log.WarnContext(ctx, "refused a sign-in", slog.Any("error", refusal), slog.String("request_id", b.RequestID))
-		return SignedIn{}, audit.Refused(ctx, a.pool, audit.Event{
-			Kind: "signin.refused", Who: identity.Principal{IP: b.IP, RequestID: b.RequestID},
-		}, refusal)
+		refused := audit.Event{Kind: "signin.refused", Who: identity.Principal{IP: b.IP, RequestID: b.RequestID}}
+		if f.PersonID != "" {
+			refused.TargetKind, refused.TargetID = "person", f.PersonID
+		}
+		err = audit.Refused(ctx, a.pool, refused, refusal)
 	}
-	return done, err
+	if err != nil {
+		return SignedIn{ReturnPath: f.ReturnPath}, err
+	}
+	return done, nil
 }
 
 // takeFlow finds and ends the flow of a cookie. Two callbacks with one cookie have one winner.
@@ -129,7 +134,8 @@ func (a *Authority) takeFlow(ctx context.Context, cookie string) (flow, string, 
 	hash := hashSecret(cookie)
 	rows, _ := a.pool.Query(ctx, `
 		delete from signins where cookie_hash = @hash
-		returning state, nonce, verifier, return_path, created_at, expires_at > clock_timestamp() as alive`,
+		returning state, nonce, verifier, return_path, created_at, expires_at > clock_timestamp() as alive,
+		          coalesce(person_id, '') as person_id, max_age_seconds, acr_values`,
 		pgx.StrictNamedArgs{"hash": hash})
 	f, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[flow])
 	switch {
@@ -173,7 +179,7 @@ func (a *Authority) finish(ctx context.Context, f flow, verifier string, query u
 	}
 	cookie := newSecret()
 	who, err := a.startSession(ctx, newSession{
-		profile: p, hash: hashSecret(cookie), idToken: idToken, browser: b, fresh: strings.HasPrefix(f.State, freshState),
+		profile: p, hash: hashSecret(cookie), idToken: idToken, browser: b, flow: f,
 	})
 	if err != nil {
 		return SignedIn{}, err

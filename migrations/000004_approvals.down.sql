@@ -8,4 +8,5 @@ alter table approvals
 drop index approvals_of_caller, approvals_of_tool;
 drop table allowances;
 alter table sessions drop column acr;
+alter table signins drop column person_id, drop column max_age_seconds, drop column acr_values;
 drop table agents;

@@ -23,6 +23,11 @@ create index agents_owner on agents (owner_id) where ended_at is null;
 -- How people signed in: the context class that the provider named. '' where it named none.
 alter table sessions add column acr text not null default '';
 alter table votes add column acr text not null default '';
+-- What a sign-in under way has to prove, and who has to: the person of the session that it was begun from.
+alter table signins
+  add column person_id text references people,
+  add column max_age_seconds integer check (max_age_seconds >= 0), -- 0: only a new authentication; null: any
+  add column acr_values text[] not null default '{}';
 
 -- Requests -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 
@@ -15,12 +16,12 @@ func (s *Server) signInPage(c echo.Context, _ identity.Principal) error {
 	if _, err := s.auth.Session(c.Request().Context(), s.sessionValue(c)); err == nil {
 		return c.Redirect(http.StatusSeeOther, "/")
 	}
-	return s.showSignIn(c, http.StatusOK, "")
+	return s.showSignIn(c, http.StatusOK, web.SignIn{})
 }
 
-// showSignIn shows the door, with what went wrong if something did.
-func (s *Server) showSignIn(c echo.Context, status int, failure string) error {
-	view := web.SignIn{Provider: s.cfg.OIDCIssuer, Login: "/auth/login", Error: failure, Done: c.QueryParam("signed_out") != ""}
+// showSignIn shows the door.
+func (s *Server) showSignIn(c echo.Context, status int, view web.SignIn) error {
+	view.Provider, view.Login, view.Done = s.cfg.OIDCIssuer, "/auth/login", c.QueryParam("signed_out") != ""
 	if u, err := url.Parse(s.cfg.OIDCIssuer); err == nil {
 		view.Provider = u.Host
 	}
@@ -28,6 +29,16 @@ func (s *Server) showSignIn(c echo.Context, status int, failure string) error {
 		view.Login, view.Linked = "/auth/login?return="+url.QueryEscape(back), true
 	}
 	return render(c, status, web.SignInPage(view))
+}
+
+// showRefusedSignIn shows the door with what went wrong. Who steps up and is refused is still signed in, and goes back to
+// where they came from.
+func (s *Server) showRefusedSignIn(c echo.Context, p *problem.Error, returnPath string) error {
+	view := web.SignIn{Error: signInProblem(p)}
+	if _, err := s.auth.Session(c.Request().Context(), s.sessionValue(c)); err == nil {
+		view.Kept = cmp.Or(returnPath, "/")
+	}
+	return s.showSignIn(c, p.Kind.Status(), view)
 }
 
 func (s *Server) mePage(c echo.Context, who identity.Principal) error {

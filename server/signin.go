@@ -3,6 +3,8 @@ package server
 import (
 	"log/slog"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -15,17 +17,42 @@ import (
 // signInCookie binds a sign-in under way to the browser that began it.
 func (s *Server) signInCookie() string { return s.sessionCookie() + "-signin" }
 
-// beginSignIn sends the browser to the identity provider. ?fresh=1 asks for a new authentication.
+// beginSignIn sends the browser to the identity provider. A step-up asks for more than a name: ?fresh=1 for a new
+// authentication, ?max_age= for one at most so many seconds old, ?acr_values= for one of these context classes, as the
+// parameters of OpenID Connect. Anybody can write such an address, and gains nothing by it.
 func (s *Server) beginSignIn(c echo.Context, _ identity.Principal) error {
-	start, err := s.auth.BeginSignIn(c.Request().Context(), c.QueryParam("return"), c.QueryParam("fresh") == "1")
+	asked, err := signInOptions(c)
+	var start auth.SignIn
+	if err == nil {
+		asked.Session = s.sessionValue(c)
+		start, err = s.auth.BeginSignIn(c.Request().Context(), asked)
+	}
 	if err != nil {
 		p := s.toProblem(err)
 		s.log.WarnContext(c.Request().Context(), "sign-in cannot begin", slog.Any("error", err), slog.String("request_id", requestID(c)))
 		setRetryAfter(c, p)
-		return s.showSignIn(c, p.Kind.Status(), signInProblem(p))
+		return s.showRefusedSignIn(c, p, "")
 	}
 	s.setCookie(c, s.signInCookie(), start.Cookie, 10*time.Minute)
 	return c.Redirect(http.StatusSeeOther, start.URL)
+}
+
+// signInOptions reads what a sign-in is to prove; auth knows the bounds.
+func signInOptions(c echo.Context) (auth.SignInOptions, error) {
+	o := auth.SignInOptions{
+		ReturnPath: c.QueryParam("return"), Fresh: c.QueryParam("fresh") == "1", ACRValues: strings.Fields(c.QueryParam("acr_values")),
+	}
+	age := c.QueryParam("max_age")
+	if age == "" {
+		return o, nil
+	}
+	seconds, err := strconv.ParseUint(age, 10, 31)
+	if err != nil {
+		return o, problem.New(problem.Invalid, "invalid_max_age", "max_age is a number of seconds.")
+	}
+	o.MaxAge = time.Duration(seconds) * time.Second
+	o.Fresh = o.Fresh || seconds == 0
+	return o, nil
 }
 
 // endSignIn is the provider's way back. Whatever went wrong, the sign-in page says it and offers to begin again.
@@ -44,7 +71,7 @@ func (s *Server) endSignIn(c echo.Context, _ identity.Principal) error {
 			s.log.ErrorContext(c.Request().Context(), "sign-in failed", slog.Any("error", err), slog.String("request_id", requestID(c)))
 		}
 		setRetryAfter(c, p)
-		return s.showSignIn(c, p.Kind.Status(), signInProblem(p))
+		return s.showRefusedSignIn(c, p, done.ReturnPath)
 	}
 	s.setCookie(c, s.sessionCookie(), done.Cookie, 0)
 	return c.Redirect(http.StatusSeeOther, done.ReturnPath)

@@ -60,7 +60,8 @@ type SignIn struct {
 	Login    string // address that begins the sign-in
 	Linked   bool   // the reader followed a link to something
 	Error    string
-	Done     bool // just signed out
+	Kept     string // the reader is signed in still, and came from here
+	Done     bool   // just signed out
 }
 
 // Me is who the reader is to us.

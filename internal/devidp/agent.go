@@ -21,8 +21,10 @@ type Agent struct {
 	ClientID string
 	Key      ed25519.PrivateKey
 
-	Model  string   // the model to claim; "" leaves the one in the client's registration
-	AMR    []string // how the person signed in; nil leaves it to the provider
+	Model  string        // the model to claim; "" leaves the one in the client's registration
+	AMR    []string      // how the person signed in; nil leaves it to the provider
+	ACR    string        // the context class of that sign-in; "" for none
+	Age    time.Duration // how long ago it was; 0: just now
 	Client *http.Client
 	Now    func() time.Time
 }
@@ -36,9 +38,11 @@ func (a Agent) Token(ctx context.Context, person, resource string) (string, erro
 	if client == nil {
 		client = http.DefaultClient
 	}
-	assertion, err := signAssertion(a.Key, assertionClaims{
-		Issuer: a.ClientID, Subject: person, Audience: jwt.Audience{a.Issuer}, Model: a.Model, AMR: a.AMR,
-	}, now())
+	c := assertionClaims{Issuer: a.ClientID, Subject: person, Audience: jwt.Audience{a.Issuer}, Model: a.Model, AMR: a.AMR, ACR: a.ACR}
+	if a.Age > 0 {
+		c.AuthTime = jwt.NewNumericDate(now().Add(-a.Age))
+	}
+	assertion, err := signAssertion(a.Key, c, now())
 	if err != nil {
 		return "", fmt.Errorf("signing an assertion for %q: %w", person, err)
 	}

@@ -14,7 +14,7 @@ import (
 // jwtBearer is the grant type of RFC 7523: an agent signs that it acts for a person.
 const jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer" //nolint:gosec // a name, no credential
 
-// assertionClaims is what an agent signs. Model and AMR stand in for what a real provider
+// assertionClaims is what an agent signs. Model, AMR, ACR and AuthTime stand in for what a real provider
 // would know from the agent's registration and from the person's sign-in.
 type assertionClaims struct {
 	Issuer   string           `json:"iss"` // the agent's client ID
@@ -25,6 +25,8 @@ type assertionClaims struct {
 	ID       string           `json:"jti"`
 	Model    string           `json:"model,omitempty"`
 	AMR      []string         `json:"amr,omitempty"`
+	ACR      string           `json:"acr,omitempty"`
+	AuthTime *jwt.NumericDate `json:"auth_time,omitempty"` // of the person's sign-in; now unless said otherwise
 }
 
 func (p *Provider) exchangeAssertion(form url.Values) (*tokenResponse, *oauthError) {
@@ -48,7 +50,10 @@ func (p *Provider) exchangeAssertion(form url.Values) (*tokenResponse, *oauthErr
 	}
 	g := &grant{
 		id: rand.Text(), client: client, person: person, resource: resource, model: client.Model,
-		scope: strings.Fields(form.Get("scope")), session: session{authTime: p.now(), amr: c.AMR},
+		scope: strings.Fields(form.Get("scope")), session: session{authTime: p.now(), amr: c.AMR, acr: c.ACR},
+	}
+	if c.AuthTime != nil {
+		g.session.authTime = c.AuthTime.Time()
 	}
 	if len(g.session.amr) == 0 {
 		g.session.amr = []string{"swk"} // a key held in software, RFC 8176
@@ -88,6 +93,8 @@ func (p *Provider) readAssertion(raw string) (assertionClaims, Client, *oauthErr
 		return c, Client{}, refuse("invalid_grant", "the assertion has expired")
 	case c.Expires.Time().After(now.Add(assertionLifetime + clockLeeway)):
 		return c, Client{}, refuse("invalid_grant", "the assertion lives longer than five minutes")
+	case c.AuthTime != nil && c.AuthTime.Time().After(now.Add(clockLeeway)):
+		return c, Client{}, refuse("invalid_grant", "the person has not signed in yet")
 	}
 	return c, client, nil
 }

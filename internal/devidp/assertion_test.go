@@ -13,13 +13,15 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/google/go-cmp/cmp"
+
+	"countersign/internal/devidp"
 )
 
 func TestAgentActsForAPerson(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	agent := b.Agent()
-	agent.Model, agent.AMR = "claude-5", []string{"pwd", "mfa"}
+	agent.Model, agent.AMR, agent.ACR, agent.Age = "claude-5", []string{"pwd", "mfa"}, devidp.ClassMFA, time.Hour
 	raw, err := agent.Token(t.Context(), "tomas", gateway)
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +30,7 @@ func TestAgentActsForAPerson(t *testing.T) {
 	want := map[string]any{
 		"iss": b.Issuer, "sub": "tomas", "aud": gateway, "client_id": "demo-agent", "azp": "demo-agent", "model": "claude-5",
 		"name": "Tomas Lind", "email": "tomas@example.com", "groups": []any{"developers"}, "amr": []any{"pwd", "mfa"},
+		"acr": "urn:countersign:dev:mfa",
 	}
 	for name, value := range want {
 		if diff := cmp.Diff(value, claims[name]); diff != "" {
@@ -38,6 +41,9 @@ func TestAgentActsForAPerson(t *testing.T) {
 		if claims[name] == nil {
 			t.Errorf("there is no %s", name)
 		}
+	}
+	if age := claims["iat"].(float64) - claims["auth_time"].(float64); age < 3599 || age > 3602 {
+		t.Errorf("the sign-in is %v s old, want 3600", age)
 	}
 	if life := claims["exp"].(float64) - claims["iat"].(float64); life != 600 {
 		t.Errorf("it lives %v s, want 600", life)
@@ -70,6 +76,7 @@ func TestAssertionIsRefused(t *testing.T) {
 		"expired":                   {claims: map[string]any{"exp": in(-2 * time.Minute)}, want: "invalid_grant"},
 		"that lives too long":       {claims: map[string]any{"exp": in(time.Hour)}, want: "invalid_grant"},
 		"without an end":            {claims: map[string]any{"exp": nil}, want: "invalid_grant"},
+		"of a sign-in to come":      {claims: map[string]any{"auth_time": in(time.Hour)}, want: "invalid_grant"},
 		"without an identifier":     {claims: map[string]any{"jti": ""}, want: "invalid_grant"},
 		"for a resource elsewhere":  {form: url.Values{"resource": {"https://mcp.example/"}}, want: "invalid_target"},
 		"for two resources":         {form: url.Values{"resource": {gateway, goodbye}}, want: "invalid_target"},

@@ -26,6 +26,7 @@ type authorizeRequest struct {
 	prompt    []string
 	maxAge    time.Duration
 	hasMaxAge bool
+	acrValues []string
 }
 
 // authorize answers a browser that a client sent here: with a code when its session is good
@@ -60,7 +61,7 @@ func (p *Provider) login(w http.ResponseWriter, r *http.Request) {
 		p.showProblem(w, r, http.StatusBadRequest, "There is no such person here.")
 		return
 	}
-	s, err := p.startSession(w, person, methods(r.PostFormValue("mfa") != ""))
+	s, err := p.startSession(w, person, r.PostFormValue("mfa") != "")
 	if err != nil {
 		p.showFault(w, r, err)
 		return
@@ -70,6 +71,9 @@ func (p *Provider) login(w http.ResponseWriter, r *http.Request) {
 
 func (p *Provider) goodEnough(s session, req authorizeRequest) bool {
 	if slices.Contains(req.prompt, "login") || slices.Contains(req.prompt, "select_account") {
+		return false
+	}
+	if len(req.acrValues) > 0 && !slices.Contains(req.acrValues, s.acr) {
 		return false
 	}
 	return !req.hasMaxAge || p.now().Sub(s.authTime) <= req.maxAge
@@ -136,6 +140,7 @@ func (req *authorizeRequest) fill(query url.Values) *oauthError {
 	req.nonce = query.Get("nonce")
 	req.scope = strings.Fields(query.Get("scope"))
 	req.prompt = strings.Fields(query.Get("prompt"))
+	req.acrValues = strings.Fields(query.Get("acr_values"))
 	req.challenge = query.Get("code_challenge")
 	switch {
 	case query.Has("request"):

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"countersign/internal/devidp"
 	"countersign/internal/devidp/devidptest"
 )
 
@@ -48,6 +49,8 @@ func TestSingleSignOn(t *testing.T) {
 	b.clock.Advance(5 * time.Minute)
 	wantCode(ask("max_age", "600"), "max_age not reached")
 	wantPage(ask("max_age", "60"), "max_age passed")
+	wantCode(ask("acr_values", "urn:countersign:dev:mfa urn:countersign:dev:pwd"), "one of the classes asked for")
+	wantPage(ask("acr_values", devidp.ClassMFA), "a better class than that of the session")
 	b.clock.Advance(12 * time.Hour)
 	wantPage(ask(), "after the session's life")
 }

@@ -177,6 +177,9 @@ func TestSecondFactor(t *testing.T) {
 		t.Fatal(err)
 	}
 	claims := b.verify(t, token.Extra("id_token").(string), "console")
+	if claims["acr"] != devidp.ClassMFA {
+		t.Errorf("acr = %v", claims["acr"])
+	}
 	if diff := cmp.Diff([]any{"pwd", "otp", "mfa"}, claims["amr"]); diff != "" {
 		t.Errorf("amr (-want +got):\n%s", diff)
 	}

@@ -31,6 +31,7 @@ type claims struct {
 	ID        string   `json:"jti,omitempty"`
 	AuthTime  int64    `json:"auth_time,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
+	ACR       string   `json:"acr,omitempty"`
 	SessionID string   `json:"sid,omitempty"`
 
 	ClientID        string `json:"client_id,omitempty"`
@@ -104,7 +105,7 @@ func (p *Provider) accessToken(g *grant) (string, error) {
 		Issuer: p.issuer, Audience: audience, IssuedAt: now.Unix(), Expires: now.Add(tokenLifetime).Unix(), ID: rand.Text(),
 		Subject: g.person.Subject, Name: g.person.Name, Email: g.person.Email, Groups: g.person.Groups,
 		ClientID: g.client.ID, AuthorizedParty: g.client.ID, Scope: strings.Join(g.scope, " "), GrantID: g.id, Model: g.model,
-		AMR: g.session.amr, SessionID: g.session.id,
+		AMR: g.session.amr, ACR: g.session.acr, SessionID: g.session.id,
 	}
 	if c.Subject == "" { // the client speaks for itself
 		c.Subject = g.client.ID
@@ -122,7 +123,7 @@ func (p *Provider) idToken(g *grant, nonce, accessToken string) (string, error) 
 		Subject: g.person.Subject, Name: g.person.Name, Email: g.person.Email, EmailVerified: true, Groups: g.person.Groups,
 		AuthorizedParty: g.client.ID, Nonce: nonce,
 		AccessTokenHash: base64.RawURLEncoding.EncodeToString(sum[:sha512.Size/2]),
-		AuthTime:        g.session.authTime.Unix(), AMR: g.session.amr, SessionID: g.session.id,
+		AuthTime:        g.session.authTime.Unix(), AMR: g.session.amr, ACR: g.session.acr, SessionID: g.session.id,
 	}
 	if p.groupsOnlyInUserInfo {
 		c.Groups = nil

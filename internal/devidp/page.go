@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,7 @@ type pageData struct {
 	Client  string
 	Query   template.URL // the request's own query, encoded anew, which the form sends back
 	Again   bool         // the client wants a fresh sign-in
+	MFA     bool         // the client wants a second factor
 	Person  string
 	People  []personView
 	Problem string
@@ -39,6 +41,7 @@ func (p *Provider) showPeople(w http.ResponseWriter, r *http.Request, req author
 	s, signedIn := p.currentSession(r)
 	p.show(w, r, http.StatusOK, "people", pageData{
 		Client: req.client.name(), Query: encodedQuery(r), People: p.views(), Again: signedIn, Person: s.subject,
+		MFA: slices.Contains(req.acrValues, ClassMFA),
 	})
 }
 

@@ -161,9 +161,10 @@ func (p *Provider) discovery(w http.ResponseWriter, _ *http.Request) {
 		"subject_types_supported":                          []string{"public"},
 		"scopes_supported":                                 []string{"openid", "profile", "email", "groups", "offline_access"},
 		"prompt_values_supported":                          []string{"none", "login", "select_account"},
+		"acr_values_supported":                             []string{ClassPassword, ClassMFA},
 		"request_uri_parameter_supported":                  false,
 		"claims_supported": []string{
-			"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "amr", "sid", "name", "email", "email_verified", "groups",
+			"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "amr", "acr", "sid", "name", "email", "email_verified", "groups",
 		},
 	})
 }

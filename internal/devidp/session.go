@@ -17,23 +17,31 @@ type session struct {
 	subject  string
 	authTime time.Time
 	amr      []string
+	acr      string
 }
 
 // How a demo person proves who they are: a click stands for a password, and a ticked box for
 // a second factor.
-func methods(secondFactor bool) []string {
+func methods(secondFactor bool) (amr []string, acr string) {
 	if secondFactor {
-		return []string{"pwd", "otp", "mfa"}
+		return []string{"pwd", "otp", "mfa"}, ClassMFA
 	}
-	return []string{"pwd"}
+	return []string{"pwd"}, ClassPassword
 }
 
-func (p *Provider) startSession(w http.ResponseWriter, person Person, amr []string) (session, error) {
+// The authentication context classes of the provider: values of the claim acr, and of acr_values.
+const (
+	ClassPassword = "urn:countersign:dev:pwd"
+	ClassMFA      = "urn:countersign:dev:mfa"
+)
+
+func (p *Provider) startSession(w http.ResponseWriter, person Person, secondFactor bool) (session, error) {
 	now := p.now()
-	s := session{id: rand.Text(), subject: person.Subject, authTime: now, amr: amr}
+	amr, acr := methods(secondFactor)
+	s := session{id: rand.Text(), subject: person.Subject, authTime: now, amr: amr, acr: acr}
 	token, err := p.sign(typeSession, claims{
 		Issuer: p.issuer, Audience: p.issuer, Subject: s.subject, SessionID: s.id,
-		AuthTime: now.Unix(), AMR: amr, IssuedAt: now.Unix(), Expires: now.Add(sessionLifetime).Unix(),
+		AuthTime: now.Unix(), AMR: amr, ACR: acr, IssuedAt: now.Unix(), Expires: now.Add(sessionLifetime).Unix(),
 	})
 	if err != nil {
 		return session{}, err
@@ -52,7 +60,7 @@ func (p *Provider) currentSession(r *http.Request) (session, bool) {
 	if err != nil || p.ended.has(c.SessionID) {
 		return session{}, false
 	}
-	return session{id: c.SessionID, subject: c.Subject, authTime: time.Unix(c.AuthTime, 0), amr: c.AMR}, true
+	return session{id: c.SessionID, subject: c.Subject, authTime: time.Unix(c.AuthTime, 0), amr: c.AMR, acr: c.ACR}, true
 }
 
 func (p *Provider) endSession(w http.ResponseWriter, s session) {
