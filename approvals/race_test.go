@@ -43,8 +43,9 @@ func (w *world) issue(n int) []spendable {
 		}
 		batch.Queue(`
 			insert into approvals (id, epoch, gateway_id, server_id, server_name, tool_id, tool_name, definition_digest, call_digest, call, principal,
-			    caller_issuer, caller_subject, evidence, team_ids, quorum, generation, state, expires_at, decided_at, claim_by)
-			values ($1, 1, $2, $3, 'com.example/orders', $4, 'delete_orders', $5, $6, $7, $8, $9, 'tomas', 'asserted', '{tem_orders}', 1, 1, 'approved',
+			    caller_issuer, caller_subject, evidence, team_ids, quorum, terms, generation, state, expires_at, decided_at, claim_by)
+			values ($1, 1, $2, $3, 'com.example/orders', $4, 'delete_orders', $5, $6, $7, $8, $9, 'tomas', 'asserted', '{tem_orders}', 1,
+			    '{"quorum": 1, "deny_quorum": 1, "teams": ["tem_orders"]}', 1, 'approved',
 			    clock_timestamp() + interval '1 hour', clock_timestamp(), clock_timestamp() + interval '1 hour')`,
 			s.approval, gateway, server, tool, s.call.Definition[:], asked.digest[:], asked.sealedCall, asked.sealedPrincipal, idp)
 		batch.Queue(`

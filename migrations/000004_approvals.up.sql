@@ -73,6 +73,7 @@ alter table approvals
   add column purged_at    timestamptz,                      -- call and principal are gone
   add constraint approvals_purged check (purged_at is null or (octet_length(call) = 0 and octet_length(principal) = 0));
 update approvals set terms = jsonb_build_object('quorum', quorum, 'deny_quorum', deny_quorum, 'teams', team_ids);
+alter table approvals alter column terms drop default; -- nobody can meet terms that say nothing
 create index approvals_to_escalate on approvals (escalate_at) where state = 'pending' and escalate_at is not null;
 create index approvals_to_purge on approvals (changed_at) where purged_at is null and state not in ('pending', 'approved');
 create index approvals_of_caller on approvals (caller_issuer, caller_subject, created_at desc);
