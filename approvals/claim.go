@@ -22,7 +22,7 @@ type Claimed struct {
 // again. Claiming again, after a lost answer, makes a new token and kills the old one; at most three times.
 //
 // Refusals: NotFound (also for another gateway's request), Forbidden (policy_denied: the approval is revoked),
-// Conflict with the fields "state" and "version" (not_approved, claim_too_late), RateLimited (too_many_claims).
+// Conflict with the fields "state" and "version" (not_approved, claim_too_late, token_revealed), RateLimited (too_many_claims).
 // They are recorded as confirmation.refused.
 func (q *Queue) Claim(ctx context.Context, who identity.Principal, id string) (Claimed, error) {
 	if err := asGateway(who); err != nil {
@@ -62,7 +62,7 @@ func (q *Queue) claim(ctx context.Context, who identity.Principal, id string) (C
 		if refusal, err = q.claimableTx(ctx, tx, &r, j); refusal != nil || err != nil {
 			return refusal, err
 		}
-		return q.issueTx(ctx, tx, &r, who, hash)
+		return q.issueTx(ctx, tx, &r, who, hash, q.cfg.RedeemWithin)
 	})
 	return Claimed{Token: token, ExpiresIn: q.cfg.RedeemWithin}, err
 }
@@ -82,6 +82,9 @@ func (q *Queue) claimableTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement
 	}
 	if r.State != Approved {
 		return r.conflict("not_approved", "This request is %s. There is no token to claim.", r.State), nil
+	}
+	if r.RevealedAt != nil {
+		return r.conflict("token_revealed", "The caller was shown the token of this approval. There is no other."), nil
 	}
 	if r.ClaimBy == nil || !r.ClaimBy.After(r.Now) { // its token is out and lives, but there is no other
 		return r.conflict("claim_too_late", "The time to claim this approval is over."), nil
@@ -109,8 +112,8 @@ func (q *Queue) withdrawTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement)
 	return deniedByPolicy(why), err
 }
 
-// issueTx makes the one live token of an approved request.
-func (q *Queue) issueTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, hash tokenHash) (refusal, err error) {
+// issueTx makes the one live token of an approved request, to be redeemed within a time.
+func (q *Queue) issueTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, hash tokenHash, within time.Duration) (refusal, err error) {
 	last, again, err := lockConfirmation(ctx, tx, r.ID)
 	if err != nil {
 		return nil, err
@@ -130,25 +133,25 @@ func (q *Queue) issueTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Pri
 		last.State = TokenExpired
 	}
 	if again && last.State == TokenIssued {
-		return nil, q.rotateTx(ctx, tx, r, who, last.ID, rotations, hash)
+		return nil, rotateTx(ctx, tx, r, who, last.ID, rotations, hash, within)
 	}
-	return nil, q.insertTokenTx(ctx, tx, r, who, rotations, hash)
+	return nil, insertTokenTx(ctx, tx, r, who, rotations, hash, within)
 }
 
-func (q *Queue) rotateTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, id string, rotations int, hash tokenHash) error {
+func rotateTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, id string, rotations int, hash tokenHash, within time.Duration) error {
 	_, err := tx.Exec(ctx, `
 		update confirmations
 		   set token_hash = @hash, rotations = @rotations, issued_at = clock_timestamp(),
 		       expires_at = clock_timestamp() + @redeem_within::interval
 		 where id = @id and state = 'issued'`,
-		pgx.StrictNamedArgs{"id": id, "hash": hash[:], "rotations": rotations, "redeem_within": q.cfg.RedeemWithin})
+		pgx.StrictNamedArgs{"id": id, "hash": hash[:], "rotations": rotations, "redeem_within": within})
 	if err != nil {
 		return fmt.Errorf("rotating the token of %s: %w", r.ID, err)
 	}
 	return audit.Append(ctx, tx, r.confirmationEvent("confirmation.rotated", id, who, map[string]any{"rotations": rotations}))
 }
 
-func (q *Queue) insertTokenTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, rotations int, hash tokenHash) error {
+func insertTokenTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Principal, rotations int, hash tokenHash, within time.Duration) error {
 	var id string
 	err := tx.QueryRow(ctx, `
 		insert into confirmations (approval_id, token_hash, gateway_id, call_digest, epoch, rotations, expires_at)
@@ -156,12 +159,12 @@ func (q *Queue) insertTokenTx(ctx context.Context, tx pgx.Tx, r *row, who identi
 		returning id`,
 		pgx.StrictNamedArgs{
 			"approval": r.ID, "hash": hash[:], "gateway": r.GatewayID, "digest": r.CallDigest, "epoch": r.Epoch,
-			"rotations": rotations, "redeem_within": q.cfg.RedeemWithin,
+			"rotations": rotations, "redeem_within": within,
 		}).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("issuing the token of %s: %w", r.ID, err)
 	}
 	return audit.Append(ctx, tx, r.confirmationEvent("confirmation.issued", id, who, map[string]any{
-		"digest": r.digest().String(), "expires_in": q.cfg.RedeemWithin.String(),
+		"digest": r.digest().String(), "expires_in": within.String(),
 	}))
 }

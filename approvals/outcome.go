@@ -25,7 +25,8 @@ type Outcome struct {
 
 // Outcome records how a redeemed call ended. Reporting the same status again changes nothing; a late report
 // settles an indeterminate call. Refusals: NotFound (also for another gateway's), Invalid, and Conflict
-// (outcome_differs) when another outcome was reported before.
+// (outcome_differs) when another outcome was reported before, or a person settled it otherwise; that is recorded as
+// confirmation.refused.
 func (q *Queue) Outcome(ctx context.Context, who identity.Principal, redemptionID string, o Outcome) error {
 	if err := asGateway(who); err != nil {
 		return err
@@ -33,17 +34,23 @@ func (q *Queue) Outcome(ctx context.Context, who identity.Principal, redemptionI
 	if err := o.validate(); err != nil {
 		return err
 	}
-	return q.inTx(ctx, func(tx pgx.Tx) (refusal, err error) {
+	refused := audit.Event{Kind: "confirmation.refused", Who: who, TargetKind: "confirmation", Detail: map[string]any{"status": o.Status}}
+	err := q.inTx(ctx, func(tx pgx.Tx) (refusal, err error) {
 		id, approvalID, err := executionOf(ctx, tx, who, redemptionID)
 		if err != nil {
 			return nil, err
 		}
+		refused.TargetID, refused.Detail["approval"] = id, approvalID
 		r, err := lock(ctx, tx, approvalID)
 		if err != nil {
 			return nil, err
 		}
 		return q.finishTx(ctx, tx, &r, who, id, o)
 	})
+	if problem.Is(err, problem.Conflict) {
+		return q.refuse(ctx, refused, err)
+	}
+	return err
 }
 
 func (o *Outcome) validate() error {
