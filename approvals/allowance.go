@@ -59,12 +59,11 @@ type allowance struct {
 	Now        time.Time
 }
 
-// openAllowanceTx opens the allowance of a request that was approved a moment ago, if everybody who approved it gave it
-// one, as narrow as the narrowest of them and the policy.
+// openAllowanceTx opens the allowance of a request that was approved with a scope a moment ago.
 func (q *Queue) openAllowanceTx(ctx context.Context, tx pgx.Tx, r *row) error {
-	scope, err := grantedTx(ctx, tx, r)
-	if err != nil || scope == nil {
-		return err
+	scope := r.Scope
+	if scope == nil || scope.Uses < 1 || scope.Within < time.Second {
+		return nil
 	}
 	call, _, err := q.open(r.Call, r.Principal, r.CallDigest)
 	if err != nil {
@@ -76,7 +75,6 @@ func (q *Queue) openAllowanceTx(ctx context.Context, tx pgx.Tx, r *row) error {
 	}
 	var id string
 	err = tx.QueryRow(ctx, `
-		with scoped as (update approvals set scope = @scope where id = @approval)
 		insert into allowances (approval_id, epoch, generation, gateway_id, server_id, caller_issuer, caller_subject, pattern_digest,
 		    free, uses, expires_at)
 		values (@approval, @epoch, @generation, @gateway, @server, @issuer, @subject, @pattern, @free, @uses, clock_timestamp() + @within::interval)
@@ -84,60 +82,25 @@ func (q *Queue) openAllowanceTx(ctx context.Context, tx pgx.Tx, r *row) error {
 		pgx.StrictNamedArgs{
 			"approval": r.ID, "epoch": r.Epoch, "generation": r.Generation, "gateway": r.GatewayID, "server": r.ServerID,
 			"issuer": r.CallerIssuer, "subject": r.CallerSubject, "pattern": digest[:], "free": append([]string{}, scope.Free...),
-			"uses": scope.Uses, "within": scope.Within, "scope": scope,
+			"uses": scope.Uses, "within": scope.Within,
 		}).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("opening the allowance of %s: %w", r.ID, err)
 	}
-	r.Scope = scope
 	return audit.Append(ctx, tx, r.event("allowance.opened", system, map[string]any{
 		"allowance": id, "pattern": digest.String(), "uses": scope.Uses, "within": scope.Within.String(), "free": scope.Free,
 	}))
 }
 
-// maxUses is what an allowance may hold at most, whatever a guardrail says.
-const maxUses = 1000
-
-// grantedTx is the scope that all who approved the request gave; nil when one of them, or the policy, gave none.
-func grantedTx(ctx context.Context, tx pgx.Tx, r *row) (*Scope, error) {
-	limit := scopeOf(r.Terms.Scope)
-	if limit == nil || r.Emergency {
-		return nil, nil //nolint:nilnil // none is an answer here, and no error
-	}
-	rows, _ := tx.Query(ctx, `
-		select v.scope from votes v join people p on p.id = v.person_id join approvals a on a.id = v.approval_id
-		where v.approval_id = $1 and v.decision = 'approve' and `+member+` and not `+caller, r.ID)
-	votes, err := pgx.CollectRows(rows, pgx.RowTo[*Scope])
-	if err != nil {
-		return nil, fmt.Errorf("reading what the votes on %s allow: %w", r.ID, err)
-	}
-	for _, vote := range votes {
-		limit = narrowest(limit, vote)
-	}
-	if len(votes) == 0 || limit == nil || limit.Uses < 1 || limit.Within < time.Second {
-		return nil, nil //nolint:nilnil // none is an answer here, and no error
-	}
-	return limit, nil
-}
-
-// scopeOf is what a demand lets approvers allow at most.
-func scopeOf(s *policy.Scope) *Scope {
-	if s == nil {
-		return nil
-	}
-	return &Scope{Uses: min(s.MaxUses, maxUses), Within: time.Duration(s.MaxSeconds) * time.Second, Free: s.Free}
-}
-
 // within reports whether s is no wider than limit.
 func (s *Scope) within(limit *Scope) bool {
-	return s.Uses <= limit.Uses && s.Within <= limit.Within &&
-		!slices.ContainsFunc(s.Free, func(name string) bool { return !slices.Contains(limit.Free, name) })
+	return s.Uses <= limit.Uses && s.Within <= limit.Within && within(s.Free, limit.Free)
 }
 
 // coversLike reports whether the policy of now, which holds a call like the one that was approved, would be met by that
 // approval, and would let it allow as much. Who calls must be proven as well as it was then.
-func (r *row) coversLike(s identified, j judgement) bool {
-	limit := scopeOf(j.terms.demand.Scope)
+func (r *row) coversLike(s identified, j *judgement) bool {
+	limit := j.terms.widest()
 	if limit == nil || r.Scope == nil || !r.Scope.within(limit) || r.Evidence == verified && s.evidence != verified {
 		return false
 	}
@@ -145,35 +108,55 @@ func (r *row) coversLike(s identified, j judgement) bool {
 }
 
 // useAllowanceTx makes a request that an open allowance approves at once, or returns nil. Asks of this agent for this
-// person wait for each other, so that whoever waits for the lock of the allowance waits for somebody who ends it.
+// person wait for each other, so that whoever waits here for the lock of an allowance waits for somebody who ends it.
 func (q *Queue) useAllowanceTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s identified, j judgement) (*row, error) {
-	id, err := matchingAllowance(ctx, tx, s.call)
-	if err != nil || id == "" {
-		return nil, err
-	}
-	w, err := lockAllowance(ctx, tx, id)
+	ids, err := matchingAllowances(ctx, tx, s.call)
 	if err != nil {
 		return nil, err
 	}
-	origin, err := load(ctx, tx, w.ApprovalID)
-	if err != nil {
-		return nil, err
+	for _, id := range ids {
+		w, err := lockAllowance(ctx, tx, id)
+		if err != nil {
+			return nil, err
+		}
+		origin, err := load(ctx, tx, w.ApprovalID)
+		if err != nil {
+			return nil, err
+		}
+		given, err := w.standsTx(ctx, tx, &origin)
+		if err != nil {
+			return nil, err
+		}
+		if given && origin.coversLike(s, &j) {
+			return q.requestUseTx(ctx, tx, who, s, j, &w, origin.DecidedBy)
+		}
 	}
-	if w.State != AllowanceOpen || !w.ExpiresAt.After(w.Now) || w.Used >= w.Uses || !origin.coversLike(s, j) {
-		return nil, nil //nolint:nilnil // none is an answer here, and no error
+	return nil, nil //nolint:nilnil // none is an answer here, and no error
+}
+
+// standsTx reports whether a locked allowance has a use left, and whether those who gave it may still give it.
+func (w *allowance) standsTx(ctx context.Context, tx pgx.Tx, origin *row) (bool, error) {
+	if w.State != AllowanceOpen || w.Used >= w.Uses || !w.ExpiresAt.After(w.Now) {
+		return false, nil
 	}
-	if err := useTx(ctx, tx, &w); err != nil {
+	cast, err := ballots(ctx, tx, origin.ID)
+	t := origin.terms()
+	return t.count(cast).approved, err
+}
+
+func (q *Queue) requestUseTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s identified, j judgement, w *allowance, by string) (*row, error) {
+	if err := useTx(ctx, tx, w); err != nil {
 		return nil, err
 	}
 	r, err := q.requestTx(ctx, tx, who, s, j)
 	if err != nil {
 		return nil, err
 	}
-	return r, q.approveUseTx(ctx, tx, r, w, origin.DecidedBy)
+	return r, q.approveUseTx(ctx, tx, r, w, by)
 }
 
-// matchingAllowance is the id of the oldest open allowance that the call matches, or "".
-func matchingAllowance(ctx context.Context, tx pgx.Tx, call policy.Call) (string, error) {
+// matchingAllowances are the ids of the open allowances that the call matches, the oldest first.
+func matchingAllowances(ctx context.Context, tx pgx.Tx, call policy.Call) (ids []string, err error) {
 	rows, _ := tx.Query(ctx, `
 		select id, pattern_digest, free from allowances
 		where gateway_id = @gateway and server_id = @server and caller_issuer = @issuer and caller_subject = @subject
@@ -187,20 +170,20 @@ func matchingAllowance(ctx context.Context, tx pgx.Tx, call policy.Call) (string
 		PatternDigest []byte
 		Free          []string
 	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByName[candidate])
+	candidates, err := pgx.CollectRows(rows, pgx.RowToStructByName[candidate])
 	if err != nil {
-		return "", fmt.Errorf("looking for allowances: %w", err)
+		return nil, fmt.Errorf("looking for allowances: %w", err)
 	}
-	for _, c := range all {
+	for _, c := range candidates {
 		digest, err := pattern(call, c.Free)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if string(digest[:]) == string(c.PatternDigest) {
-			return c.ID, nil
+			ids = append(ids, c.ID)
 		}
 	}
-	return "", nil
+	return ids, nil
 }
 
 // lockAllowance locks an allowance and then looks at the clock, as lock does with a request.
@@ -242,7 +225,7 @@ func useTx(ctx context.Context, tx pgx.Tx, w *allowance) error {
 
 // approveUseTx approves a request that the transaction made, by an allowance. It is to be claimed while the allowance
 // lasts.
-func (q *Queue) approveUseTx(ctx context.Context, tx pgx.Tx, r *row, w allowance, by string) error {
+func (q *Queue) approveUseTx(ctx context.Context, tx pgx.Tx, r *row, w *allowance, by string) error {
 	approved, err := oneRow(ctx, tx, `
 		update approvals a
 		   set state = 'approved', state_reason = 'allowance', allowance_id = @allowance, version = version + 1, escalate_at = null,

@@ -24,9 +24,10 @@ type Detail struct {
 	Arguments        json.RawMessage  // canonical: exactly what is hashed and executed
 	Principal        policy.Principal // as verified, or asserted, at the ask
 	Definition       canonical.Digest
-	DefinitionNumber int    // v1, v2, …
-	Guardrails       []Rule // why it is held
-	Grants           []Rule // what would allow it
+	DefinitionNumber int        // v1, v2, …
+	PurgedAt         *time.Time // since then the call, its arguments and the principal are gone; nil: they are there
+	Guardrails       []Rule     // why it is held
+	Grants           []Rule     // what would allow it
 	TeamIDs          []string
 	Votes            []CastVote
 	Confirmations    []Confirmation
@@ -117,8 +118,15 @@ func summary(ctx context.Context, tx pgx.Tx, who identity.Principal, id string) 
 	return s, found(err, id)
 }
 
-// openInto decrypts the call, and makes sure that it is the one whose digest everybody sees.
+// openInto decrypts the call, and makes sure that it is the one whose digest everybody sees. Of one that was wiped only
+// the digests are left.
 func (q *Queue) openInto(r row, d *Detail) (err error) {
+	d.TeamIDs, d.PurgedAt = r.TeamIDs, r.PurgedAt
+	if r.PurgedAt != nil {
+		d.CallDigest = r.digest()
+		copy(d.Definition[:], r.DefinitionDigest)
+		return nil
+	}
 	if d.Call, d.Principal, err = q.open(r.Call, r.Principal, r.CallDigest); err != nil {
 		return err
 	}
@@ -128,7 +136,7 @@ func (q *Queue) openInto(r row, d *Detail) (err error) {
 	if d.CallDigest != r.digest() {
 		return fmt.Errorf("the sealed call of %s has another digest than the request", r.ID)
 	}
-	d.TeamIDs, d.Definition = r.TeamIDs, d.Call.Definition
+	d.Definition = d.Call.Definition
 	return nil
 }
 

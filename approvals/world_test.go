@@ -208,6 +208,7 @@ func (w *world) restore(t testing.TB) {
 	w.exec(`update people set disabled_at = null, groups = case when id in ('per_tomas', 'per_ada') then '{orders-team}'::text[] else '{}' end`)
 	w.exec(`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace') on conflict do nothing`)
 	w.exec(`update confirmations set state = 'revoked' where state = 'issued'`)
+	w.exec(`update allowances set state = 'revoked', ended_at = clock_timestamp() where state = 'open'`)
 	w.exec(`update approvals set state = 'closed' where state in ('pending', 'approved')`)
 	w.since = read[int64](w, `select coalesce(max(id), 0) from audit_events`)
 }
