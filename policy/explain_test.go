@@ -72,9 +72,11 @@ func retoldOf(trace policy.Trace, tool *policy.Tool) policy.Reason {
 		case s.Rule == "grant":
 			granted = granted || s.Matched()
 			almost = almost || s.Miss == policy.MissCondition
-		case oblige == policy.ReasonMFARequired || oblige == policy.ReasonRequirementNotMet:
+		case slices.Contains([]policy.Reason{policy.ReasonMFARequired, policy.ReasonStepUpRequired, policy.ReasonRequirementNotMet}, oblige):
 		case s.Ruling == policy.RulingDeny && s.Guardrail != nil && s.Guardrail.Effect.MFA:
 			oblige = policy.ReasonMFARequired
+		case s.Ruling == policy.RulingDeny && s.Guardrail != nil && s.Guardrail.Effect.StepUp != nil:
+			oblige = policy.ReasonStepUpRequired
 		case s.Ruling == policy.RulingDeny && s.Guardrail != nil:
 			oblige = policy.ReasonRequirementNotMet
 		case s.Ruling == policy.RulingHold:
@@ -91,7 +93,7 @@ func retoldOf(trace policy.Trace, tool *policy.Tool) policy.Reason {
 }
 
 // stricter is the rule of Verdict.and for reasons: a denial before a hold before an allowance; among denials the first,
-// save that a second factor is asked for only where nothing else is in the way.
+// save that a sign-in is asked for only where nothing else is in the way.
 func stricter(a, b policy.Reason) policy.Reason {
 	rank := func(r policy.Reason) int {
 		return slices.Index([]policy.Reason{"", policy.ReasonAllowed, policy.ReasonApprovalRequired}, r)
@@ -100,7 +102,7 @@ func stricter(a, b policy.Reason) policy.Reason {
 	case a == "":
 		return b
 	case rank(a) < 0 && rank(b) < 0:
-		if a == policy.ReasonMFARequired {
+		if oracleSignIns[b] < oracleSignIns[a] {
 			return b
 		}
 		return a

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type ourVerdict struct {
 	Outcome          string           `json:"outcome"`
 	Reason           policy.Reason    `json:"reason"`
 	Approval         *policy.Approval `json:"approval,omitempty"`
+	StepUp           *policy.StepUp   `json:"step_up,omitempty"`
 	Limits           []string         `json:"limits,omitempty"`
 	Budgets          []string         `json:"budgets,omitempty"`
 	MaxResponseBytes int64            `json:"max_response_bytes,omitempty"`
@@ -57,13 +59,32 @@ func inWords(ix *policy.Index, v policy.Verdict) ourVerdict {
 		}
 		return all
 	}
-	words := ourVerdict{Outcome: v.Outcome.String(), Reason: v.Reason, Limits: ids(v.Limits), Budgets: ids(v.Budgets), MaxResponseBytes: v.MaxResponseBytes}
+	words := ourVerdict{
+		Outcome: v.Outcome.String(), Reason: v.Reason, StepUp: v.StepUp,
+		Limits: ids(v.Limits), Budgets: ids(v.Budgets), MaxResponseBytes: v.MaxResponseBytes,
+	}
 	if v.Approval != nil {
-		full := *v.Approval
-		full.OwningTeam, full.PendingSeconds = false, cmp.Or(full.PendingSeconds, policy.DefaultPendingSeconds)
-		words.Approval = &full
+		words.Approval = inFull(*v.Approval)
 	}
 	return words
+}
+
+// inFull is a with what is left to a default, and the owning team by its id alone.
+func inFull(a policy.Approval) *policy.Approval {
+	a.OwningTeam, a.PendingSeconds = false, cmp.Or(a.PendingSeconds, policy.DefaultPendingSeconds)
+	a.Alternatives = slices.Clone(a.Alternatives)
+	for i := range a.Alternatives {
+		a.Alternatives[i].OwningTeam = false
+	}
+	if a.Fallback != nil {
+		f := *a.Fallback
+		f.OwningTeam = false
+		a.Fallback = &f
+	}
+	if a.BreakGlass != nil {
+		a.BreakGlass = &policy.BreakGlass{Teams: a.BreakGlass.Teams, ReviewSeconds: cmp.Or(a.BreakGlass.ReviewSeconds, policy.DefaultReviewSeconds)}
+	}
+	return &a
 }
 
 // sameAsJavaScript puts requests to both, and what each lists for their callers.

@@ -88,6 +88,7 @@ var beyondSchema = []string{
 	"is not after not_before",   // compares two members
 	"are not ascending indexes", // the places of rules: their order, and that there are so many rules
 	"does not compile",          // an expression
+	"before the request expires",
 }
 
 // TestSchemaIsAsStrictAsDecode changes one thing at a time in a document that has one of everything. What Decode then
@@ -141,7 +142,9 @@ func oneOfEach(t *testing.T) []byte {
 	for i, effect := range []policy.Effect{
 		{Deny: true},
 		{Approval: &policy.Approval{Quorum: 2, DenyQuorum: 2, OwningTeam: true, Teams: []string{"t2"}, PendingSeconds: 60}},
+		{Approval: wholeApproval()},
 		{MFA: true},
+		{StepUp: &policy.StepUp{MaxAgeSeconds: 300, MFA: true, ACR: []string{"phr", "phrh"}}},
 		{RateLimit: &policy.RateLimit{Calls: 10, Seconds: 60}},
 		{Require: "args.amount <= 100"},
 		{TokenBudget: &policy.TokenBudget{Tokens: 50_000, Seconds: 3600}},
@@ -158,6 +161,18 @@ func oneOfEach(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return must(doc.Marshal())(t)
+}
+
+// wholeApproval has every member that there is.
+func wholeApproval() *policy.Approval {
+	return &policy.Approval{
+		Quorum: 1, OwningTeam: true, PendingSeconds: 600,
+		Alternatives: []policy.Approvers{{Quorum: 2, OwningTeam: true, Teams: []string{"t2", "t3"}}, {Quorum: 1, Teams: []string{"t4"}}},
+		Fallback:     &policy.Fallback{AfterSeconds: 300, Quorum: 1, OwningTeam: true, Teams: []string{"t5"}},
+		Evidence:     true, NotGranter: true, StepUp: &policy.StepUp{MaxAgeSeconds: 300, MFA: true, ACR: []string{"phr"}},
+		Scope:      &policy.Scope{MaxUses: 5, MaxSeconds: 3600, Free: []string{"path", "mode"}},
+		BreakGlass: &policy.BreakGlass{OwningTeam: true, Teams: []string{"t6"}, ReviewSeconds: 7200},
+	}
 }
 
 // mutation is a document with one thing changed.

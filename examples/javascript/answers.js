@@ -16,13 +16,13 @@ const answers = {
     return requests.map((request) => {
       const now = new Date(request.now);
       if (request.list) return policy.list({ ...request, now }).map((tool) => tool.id);
-      const { outcome, reason, approval, limits, budgets, maxResponseBytes } = policy.decide({
+      const { outcome, reason, approval, stepUp, limits, budgets, maxResponseBytes } = policy.decide({
         ...request,
         now,
         arguments: readable(request.arguments ?? ""),
       });
       const ids = (rules) => rules?.map((rule) => rule.id);
-      return { outcome, reason, approval, limits: ids(limits), budgets: ids(budgets), max_response_bytes: maxResponseBytes };
+      return { outcome, reason, approval, step_up: stepUp, limits: ids(limits), budgets: ids(budgets), max_response_bytes: maxResponseBytes };
     });
   },
   exact: ({ exact: text }) => exact(text),

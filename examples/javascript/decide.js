@@ -4,6 +4,7 @@
 // possible?". What is not known of a caller, and a condition that cannot be evaluated, is never certain and always
 // possible: so it never makes anybody get more.
 
+import { isMet, secondFactor, unitedApproval, unitedStepUp } from "./approval.js";
 import { compile, variables } from "./cel.js";
 import { matchesTemplate, matchesUser, glob, readTemplate } from "./match.js";
 
@@ -48,7 +49,7 @@ export class Policy {
 
   /**
    * The tools, prompts or resources to list for a caller: what some call of it could be allowed. Nobody knows the arguments
-   * yet, and a caller can still sign in with a second factor, so neither hides anything.
+   * yet, and a caller can still sign in again, so neither hides anything.
    */
   list({ server: name, kind, principal, now }) {
     const { server } = this.#servers.get(name) ?? {};
@@ -72,18 +73,25 @@ export class Policy {
     if (!grant) return deny(grants.length ? "condition_not_met" : "no_grant");
 
     const [factor] = demanding("mfa");
-    if (factor && args !== undefined && !secondFactor(principal.amr)) return deny("mfa_required", factor);
+    const [stale] = demanding("step_up").filter((rule) => !isMet(rule.effect.step_up, principal, now));
+    if (args !== undefined) {
+      if (factor && !secondFactor(principal.amr)) return deny("mfa_required", factor);
+      const signIn = () => unitedStepUp([...demanding("step_up").map((rule) => rule.effect.step_up), factor && { mfa: true }]);
+      if (stale) return { ...deny("step_up_required", stale), stepUp: signIn() };
+    }
     const unmet = demanding("require").find((rule) => !call.certain(rule.effect.require));
     if (unmet) return deny("requirement_not_met", unmet);
 
-    const approvals = demanding("approval").map((rule) => voters(rule.effect.approval, server));
+    const holding = demanding("approval");
     const bytes = demanding("max_response_bytes").map((rule) => rule.effect.max_response_bytes);
     return {
-      outcome: approvals.length ? "hold" : "allow",
-      reason: approvals.length ? "approval_required" : "allowed",
+      outcome: holding.length ? "hold" : "allow",
+      reason: holding.length ? "approval_required" : "allowed",
+      server,
       tool,
       rule: grant,
-      approval: approvals.reduce(united, undefined),
+      holding,
+      approval: unitedApproval(holding, server),
       limits: demanding("rate_limit"), // count the call with each, when it runs
       budgets: demanding("token_budget"),
       maxResponseBytes: bytes.length ? Math.min(...bytes) : undefined,
@@ -150,45 +158,22 @@ function inWindow({ not_before, not_after }, now) {
   return (!not_before || comparable(not_before) <= at) && (!not_after || at < comparable(not_after));
 }
 
-const factors = {
-  knows: ["pwd", "pin", "kba", "mfa"], // mfa: the provider vouches for two, whichever they were
-  has: ["otp", "hwk", "swk", "sc", "sms", "tel", "pop", "mfa"],
-  is: ["face", "fpt", "iris", "retina", "vbm"],
-};
-
-/** Whether the methods of the caller's token (amr, RFC 8176) prove two different things. */
-function secondFactor(amr = []) {
-  return Object.values(factors).filter((methods) => methods.some((m) => amr.includes(m))).length > 1;
-}
-
 // --- Several at once -----------------------------------------------------------------------------------------------
-
-/** An approval with all of its teams by name. */
-function voters({ quorum, deny_quorum = 1, teams = [], owning_team, pending_seconds = 900 }, server) {
-  return { quorum, deny_quorum, pending_seconds, teams: [...new Set(owning_team && server.team ? [...teams, server.team] : teams)].sort() };
-}
-
-/** The strictest of two approvals. */
-function united(a, b) {
-  if (!a || !b) return a ?? b;
-  return {
-    quorum: Math.max(a.quorum, b.quorum),
-    deny_quorum: Math.min(a.deny_quorum, b.deny_quorum),
-    pending_seconds: Math.min(a.pending_seconds, b.pending_seconds),
-    teams: a.teams.filter((team) => b.teams.includes(team)),
-  };
-}
 
 /** The stricter of two verdicts: a resource may be that of several templates. */
 function stricter(a, b) {
   if (!a) return b;
-  const severity = ({ outcome, reason }) => (reason === "mfa_required" ? 1 : ["deny", "", "hold", "allow"].indexOf(outcome));
-  const kept = severity(b) < severity(a) ? b : a;
+  const severities = ["allow", "hold", "step_up_required", "mfa_required", "deny"];
+  const severity = ({ outcome, reason }) => severities.indexOf(severities.includes(reason) ? reason : outcome);
+  const kept = severity(b) > severity(a) ? b : a;
+  if (kept.stepUp && b.stepUp) return { ...kept, stepUp: unitedStepUp([a.stepUp, b.stepUp]) };
   if (kept.outcome === "deny") return kept;
   const both = (list) => [...new Set([...a[list], ...b[list]])].sort((x, y) => (x.id < y.id ? -1 : 1));
+  const holding = both("holding");
   return {
     ...kept,
-    approval: united(a.approval, b.approval),
+    holding,
+    approval: unitedApproval(holding, kept.server),
     limits: both("limits"),
     budgets: both("budgets"),
     maxResponseBytes: Math.min(a.maxResponseBytes ?? Infinity, b.maxResponseBytes ?? Infinity),

@@ -10,8 +10,14 @@ const members = {
   grant: "id name subject not_before not_after condition",
   guardrail: "id name subject except condition effect",
   subject: "everyone users groups agents models allow_declared",
-  effect: "deny approval mfa rate_limit require token_budget max_response_bytes",
-  approval: "quorum deny_quorum owning_team teams pending_seconds",
+  effect: "deny approval mfa step_up rate_limit require token_budget max_response_bytes",
+  approval:
+    "quorum deny_quorum owning_team teams pending_seconds alternatives fallback evidence not_granter step_up scope break_glass",
+  approvers: "quorum owning_team teams",
+  fallback: "after_seconds quorum owning_team teams",
+  step_up: "max_age_seconds mfa acr",
+  scope: "max_uses max_seconds free",
+  break_glass: "owning_team teams review_seconds",
   rate_limit: "calls seconds",
   token_budget: "tokens seconds",
 };
@@ -30,7 +36,8 @@ const within = {
   server: { endpoint: "endpoint", tools: "tool" },
   grant: { subject: "subject" },
   guardrail: { subject: "subject", except: "subject", effect: "effect" },
-  effect: { approval: "approval", rate_limit: "rate_limit", token_budget: "token_budget" },
+  effect: { approval: "approval", step_up: "step_up", rate_limit: "rate_limit", token_budget: "token_budget" },
+  approval: { alternatives: "approvers", fallback: "fallback", step_up: "step_up", scope: "scope", break_glass: "break_glass" },
 };
 
 /** Reads a document, or throws an error that says what about it is not known. */

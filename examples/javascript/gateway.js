@@ -37,7 +37,7 @@ function inForce() {
 function decide(request) {
   const { policy, document } = follower.current();
   const verdict = policy.decide(request);
-  const { outcome, reason, tool, approval, limits = [], budgets = [], maxResponseBytes } = verdict;
+  const { outcome, reason, tool, approval, stepUp, limits = [], budgets = [], maxResponseBytes } = verdict;
   const counted = (rules, effect) => rules.map((rule) => ({ guardrail: rule.id, ...rule.effect[effect] }));
   return {
     outcome,
@@ -45,6 +45,7 @@ function decide(request) {
     revision: document.revision,
     definition: tool?.definition, // deny the call all the same, unless the server serves exactly this now
     approval: approval && { ...approval, ...held(request, tool, document) },
+    step_up: stepUp, // what the caller has to sign in by; over HTTP a challenge (RFC 9470)
     limits: counted(limits, "rate_limit"),
     budgets: counted(budgets, "token_budget"),
     max_response_bytes: maxResponseBytes,
