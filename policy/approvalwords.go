@@ -67,7 +67,7 @@ func (s StepUp) Words() string {
 	}
 	switch {
 	case s.impossible():
-		how = append(how, "in a way that no guardrail's list has in common with the others")
+		how = append(how, "as nothing that all of the guardrails accept")
 	case s.ACR != nil:
 		how = append(how, "as "+oneOf(s.ACR))
 	}

@@ -11,7 +11,7 @@ import (
 // when somebody calls.
 //
 // Nothing is left out: if a call of what is offered is denied before and not after, an Access of Gains has it for its
-// caller, or a Restraint of Stops that denies, wants a second factor or requires something; so with Loses and Begins
+// caller, or a Restraint of Stops that denies, wants a sign-in or requires something; so with Loses and Begins
 // where a call is denied only after. The verdict on a URI that no resource has may also change with the templates in Appears and Vanishes.
 type Changes struct {
 	Gains         []Access     `json:"gains,omitempty"`

@@ -80,7 +80,7 @@ func barred(all []policy.Restraint, doc *policy.Document, r policy.Request) bool
 			slices.ContainsFunc(g.Tools, func(n policy.ToolName) bool {
 				required := g.Effect.Require != "" && saysOf(g.Effect.Require, doc, n, r) != isTrue
 				return touches([]policy.ToolName{n}, r) && saysOf(g.Condition, doc, n, r) != isFalse &&
-					!slices.ContainsFunc(g.Unless, func(c string) bool { return saysOf(c, doc, n, r) != isFalse }) && (g.Effect.Deny || g.Effect.MFA || required)
+					!slices.ContainsFunc(g.Unless, func(c string) bool { return saysOf(c, doc, n, r) != isFalse }) && (g.Effect.Deny || g.Effect.MFA || g.Effect.StepUp != nil || required)
 			})
 	})
 }

@@ -18,15 +18,26 @@
 //  3. A grant matches, inside its time window and under its condition; else
 //     no_grant, or condition_not_met where only a condition is in the way.
 //  4. What the matching guardrails demand is united, the strictest of each. A
-//     second factor that the caller did not show is mfa_required, a requirement
-//     that is not true requirement_not_met. If an approval is demanded, the call
-//     is held (approval_required) for a person. What is left are obligations for
+//     second factor that the caller did not show is mfa_required, a sign-in that
+//     is too old or of another class step_up_required, a requirement that is not
+//     true requirement_not_met. If an approval is demanded, the call is held
+//     (approval_required) for people. What is left are obligations for
 //     whoever executes the call: limits to how often it is made, budgets of
 //     tokens, and how long its result may be.
 //
 // Grants only allow and guardrails only restrict: adding a grant never takes
 // anything away, adding a guardrail never gives anything. Tests hold that for
 // random policies.
+//
+// # Who approves
+//
+// An approval has one or more ways: a quorum of people of some teams, any one of
+// which is enough. Several guardrails that hold one call are united: every
+// combination of a way of each, with the greatest quorum and the teams that both
+// accept. So whoever may approve by all may approve by each. What any of them asks
+// for is asked for (evidence of the caller, a fresh sign-in of who approves, that
+// it is not who made the grant), and only what all of them allow is allowed: a
+// scope wider than the very call, a fallback after some time, an emergency.
 //
 // # What is not known
 //

@@ -131,6 +131,35 @@ func TestRulesAreReadStrictly(t *testing.T) {
 		{effect, `{"approval":{"quorum":1}}`, "effect.approval.teams"},
 		{effect, `{"approval":{"quorum":1,"teams":[""]}}`, "effect.approval.teams[0]"},
 		{effect, `{"approval":{"quorum":1,"owning_team":true,"by_vote":true}}`, "effect.approval"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"alternatives":[{"quorum":2,"teams":["t"]},{"quorum":1,"owning_team":true}]}}`, ""},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"alternatives":[{"quorum":2,"teams":["t"]},{"quorum":1}]}}`, "effect.approval.alternatives[1].teams"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"alternatives":[{"quorum":0,"teams":["t"]}]}}`, "effect.approval.alternatives[0].quorum"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"alternatives":[{"quorum":1,"teams":["t"],"evidence":true}]}}`, "effect.approval.alternatives[0]"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"alternatives":[` + strings.Repeat(`{"quorum":1,"owning_team":true},`, 7) + `{"quorum":1,"owning_team":true}]}}`, "effect.approval.alternatives"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"fallback":{"after_seconds":899,"quorum":1,"teams":["t"]}}}`, ""},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"fallback":{"after_seconds":900,"quorum":1,"teams":["t"]}}}`, "effect.approval.fallback.after_seconds"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"pending_seconds":60,"fallback":{"after_seconds":60,"quorum":1,"teams":["t"]}}}`, "effect.approval.fallback.after_seconds"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"fallback":{"after_seconds":0,"quorum":1,"teams":["t"]}}}`, "effect.approval.fallback.after_seconds"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"fallback":{"after_seconds":60,"quorum":1}}}`, "effect.approval.fallback.teams"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"evidence":true,"not_granter":true,"step_up":{"mfa":true}}}`, ""},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"step_up":{}}}`, "effect.approval.step_up"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"scope":{"max_uses":1000,"max_seconds":86400,"free":["path"]}}}`, ""},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"scope":{"max_seconds":60}}}`, "effect.approval.scope.max_uses"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"scope":{"max_uses":1001,"max_seconds":60}}}`, "effect.approval.scope.max_uses"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"scope":{"max_uses":1,"max_seconds":86401}}}`, "effect.approval.scope.max_seconds"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"scope":{"max_uses":1,"max_seconds":60,"free":["a","b","a"]}}}`, "effect.approval.scope.free[2]"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"break_glass":{"owning_team":true,"review_seconds":2592000}}}`, ""},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"break_glass":{"owning_team":true,"review_seconds":2592001}}}`, "effect.approval.break_glass.review_seconds"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"break_glass":{}}}`, "effect.approval.break_glass.teams"},
+		{effect, `{"approval":{"quorum":1,"owning_team":true,"break_glass":null}}`, "effect.approval.break_glass"},
+		{effect, `{"step_up":{"max_age_seconds":2592000,"mfa":true,"acr":["urn:acme:gold","phr"]}}`, ""},
+		{effect, `{"step_up":{}}`, "effect.step_up"},
+		{effect, `{"step_up":{"max_age_seconds":2592001}}`, "effect.step_up.max_age_seconds"},
+		{effect, `{"step_up":{"max_age_seconds":-1}}`, "effect.step_up.max_age_seconds"},
+		{effect, `{"step_up":{"acr":[]}}`, "effect.step_up.acr"},
+		{effect, `{"step_up":{"acr":["a b"]}}`, "effect.step_up.acr[0]"},
+		{effect, `{"step_up":{"acr":["a","a"]}}`, "effect.step_up.acr[1]"},
+		{effect, `{"step_up":{"mfa":true},"mfa":true}`, "effect"},
 	}
 	for _, c := range cases {
 		if got := fieldOrCode(c.parse([]byte(c.input))); got != c.want {
@@ -276,7 +305,9 @@ func FuzzDecode(f *testing.F) {
 func FuzzRules(f *testing.F) {
 	for _, s := range []string{
 		`{"everyone":true}`, `{"users":["a"],"models":["m"],"allow_declared":true}`, `{"servers":["*"],"kinds":["tool"]}`,
-		`{"approval":{"quorum":1,"teams":["t"]}}`, `{"deny":true}`, `{"users":[null]}`,
+		`{"approval":{"quorum":1,"teams":["t"]}}`, `{"deny":true}`, `{"step_up":{"max_age_seconds":300,"mfa":true,"acr":["phr"]}}`,
+		`{"approval":{"quorum":1,"owning_team":true,"alternatives":[{"quorum":2,"teams":["t"]}],"fallback":{"after_seconds":60,"quorum":1,"teams":["u"]},"scope":{"max_uses":1,"max_seconds":60,"free":["a"]},"break_glass":{"teams":["t"]}}}`,
+		`{"users":[null]}`,
 	} {
 		f.Add([]byte(s))
 	}

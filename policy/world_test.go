@@ -48,7 +48,7 @@ func init() {
 	for _, shared := range []fmt.Stringer{
 		drawUser, drawGroup, drawAgent, drawModel, drawServer, drawLabel, drawName, drawKind, drawRisk, drawTeam,
 		drawSubject, drawExcept, drawResource, drawEffect, drawExpression, drawArguments, drawCondition, drawTime, drawWindow, drawSource, drawRequest,
-		drawFree, drawApprovers, drawStepUp, drawApproval,
+		drawFree, drawApprovers, drawStepUp, drawApproval, drawVoting,
 	} {
 		_ = shared.String()
 	}
