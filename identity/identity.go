@@ -84,7 +84,8 @@ const (
 	Vote           Action = "approval.vote"
 	ReadChannels   Action = "channel.read"
 	ChangeChannel  Action = "channel.change" // where people are told: it creates secrets
-	ChangeAgent    Action = "agent.change"   // who owns an agent
+	TestChannel    Action = "channel.test"
+	ChangeAgent    Action = "agent.change" // who owns an agent
 	ReadAudit      Action = "audit.read"
 	Enforce        Action = "policy.enforce" // pull, discover, observe, ask, claim, redeem, report
 )
@@ -113,6 +114,7 @@ var rules = map[Action]rule{
 	Vote:           {roles: []Role{Approver, Owner, Admin}, interactive: true},
 	ReadChannels:   {roles: []Role{Auditor, Admin}},
 	ChangeChannel:  {roles: []Role{Admin}, interactive: true},
+	TestChannel:    {roles: []Role{Admin}},
 	ChangeAgent:    {roles: []Role{Admin}},
 	ReadAudit:      {roles: []Role{Auditor, Admin}},
 	Enforce:        {kind: Gateway},

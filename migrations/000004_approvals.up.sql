@@ -123,6 +123,7 @@ create table channels (
   target         bytea not null,                    -- sealed: the address or addresses
   shown          text not null,                     -- what may be shown of it
   secrets        bytea,                             -- sealed: the signing secrets of a webhook
+  overlap_until  timestamptz,                       -- the secret before the present one signs as well until then
   digest_seconds integer not null default 0 check (digest_seconds between 0 and 86400),
   version        bigint not null default 1,
   created_by     text not null,

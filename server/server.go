@@ -37,6 +37,7 @@ import (
 	"countersign/internal/postgres"
 	"countersign/internal/seal"
 	"countersign/migrations"
+	"countersign/notify"
 	"countersign/registry"
 )
 
@@ -55,6 +56,9 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed; none: the connection's own address counts
 
 	PublicRegistry string // the part of the path at which anybody may read the registry API: a secret; "": nobody may
+
+	Mail         *notify.Mail   // what takes our mail; nil: none is sent
+	AllowPrivate []netip.Prefix // networks that are not public in which webhooks may be called
 
 	MaxStaleSeconds int              // 0: delivery.DefaultMaxStaleSeconds
 	Sample          *Sample          // offered with one click; nil outside countersign up
@@ -115,6 +119,7 @@ type Server struct {
 	registry  *registry.Registry
 	approvals *approvals.Queue
 	delivery  *delivery.Delivery
+	notify    *notify.Notifier
 	anonymous *limiter
 	pulls     *pulls
 	readers   *limiter // of the public registry: an office full of editors must not lock itself out of signing in
@@ -186,6 +191,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return s.auth.Run(ctx) })
 	g.Go(func() error { return s.delivery.Run(ctx) })
 	g.Go(func() error { return s.approvals.Run(ctx) })
+	g.Go(func() error { return s.notify.Run(ctx) })
 	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 90 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,

@@ -12,6 +12,7 @@ import (
 	"countersign/auth"
 	"countersign/delivery"
 	"countersign/identity"
+	"countersign/internal/egress"
 	"countersign/notify"
 	"countersign/policy"
 	"countersign/registry"
@@ -50,6 +51,10 @@ func (s *Server) wire(ctx context.Context) error {
 		Announce: func(ctx context.Context, tx pgx.Tx, n approvals.Notice) error {
 			return notify.Append(ctx, tx, notify.Notice(n))
 		},
+	})
+	s.notify = notify.New(s.pool, s.hub, notify.Config{
+		PublicURL: s.cfg.PublicURL, Seal: s.cfg.Key, Guard: egress.Guard{Allow: s.cfg.AllowPrivate}, Mail: s.cfg.Mail,
+		Wake: []string{approvals.Topic}, Log: s.log,
 	})
 	return nil
 }

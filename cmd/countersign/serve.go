@@ -28,6 +28,8 @@ type serveCmd struct {
 	TrustedProxies   []string          `name:"trusted-proxy" env:"COUNTERSIGN_TRUSTED_PROXIES" help:"Networks of the balancers in front, as 10.0.0.0/8: their X-Forwarded-For is believed."`
 	PublicRegistry   string            `name:"public-registry" env:"COUNTERSIGN_PUBLIC_REGISTRY" help:"Let anybody read the MCP registry API at /registry/ and this: 32 or more letters, digits, - and _ that nobody can guess."`
 	MaxStale         int               `name:"max-stale-seconds" env:"COUNTERSIGN_MAX_STALE_SECONDS" default:"300" help:"How long a gateway that cannot reach us keeps enforcing what it holds."`
+
+	Notify notifyFlags `embed:""`
 }
 
 // Run serves until ctx ends. The schema must be current: countersign migrate brings it up to date.
@@ -44,15 +46,19 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return err
 	}
-	proxies, err := prefixes(cmd.TrustedProxies)
+	proxies, err := prefixes("--trusted-proxy", cmd.TrustedProxies)
 	if err != nil {
 		return err
 	}
-	srv, err := server.New(ctx, server.Config{
+	cfg := server.Config{
 		DatabaseURL: cmd.DatabaseURL, PublicURL: cmd.PublicURL, Key: key,
 		OIDCIssuer: cmd.OIDCIssuer, OIDCClientID: cmd.OIDCClientID, OIDCClientSecret: secret,
 		RoleGroups: roles, CallerIssuers: cmd.CallerIssuers, TrustedProxies: proxies, MaxStaleSeconds: cmd.MaxStale, PublicRegistry: cmd.PublicRegistry, Log: c.log,
-	})
+	}
+	if err := cmd.Notify.into(&cfg); err != nil {
+		return err
+	}
+	srv, err := server.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -65,12 +71,12 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 	return srv.Run(ctx, listener)
 }
 
-func prefixes(texts []string) ([]netip.Prefix, error) {
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range texts {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("--trusted-proxy %s: write a network as 10.0.0.0/8", text)
+			return nil, fmt.Errorf("%s %s: write a network as 10.0.0.0/8", flag, text)
 		}
 		out = append(out, prefix)
 	}

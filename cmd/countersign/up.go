@@ -18,6 +18,7 @@ import (
 	"countersign/gateway"
 	"countersign/identity"
 	"countersign/internal/devidp"
+	"countersign/internal/egress"
 	"countersign/internal/orders"
 	"countersign/internal/postgres"
 	"countersign/internal/seal"
@@ -33,6 +34,8 @@ type upCmd struct {
 	SampleListen   string `name:"sample-listen" env:"COUNTERSIGN_SAMPLE_LISTEN" default:"127.0.0.1:8083" help:"Sample MCP server; loopback only."`
 	PublicRegistry string `name:"public-registry" env:"COUNTERSIGN_PUBLIC_REGISTRY" help:"Let anybody read the MCP registry API at /registry/ and this: 32 or more letters, digits, - and _ that nobody can guess."`
 	Commands       string `name:"commands" env:"COUNTERSIGN_COMMANDS" type:"existingfile" help:"YAML file with the stdio servers that the gateway may start."`
+
+	Notify notifyFlags `embed:""`
 }
 
 // installation is a running up: everything on loopback, everything stopped by the end of one context.
@@ -213,7 +216,7 @@ func (in *installation) startControlPlane(ctx context.Context, g *errgroup.Group
 	if err != nil {
 		return fmt.Errorf("preparing the key file: %w", err)
 	}
-	in.control, err = server.New(ctx, server.Config{
+	cfg := server.Config{
 		DatabaseURL: in.database.DSN(postgres.RuntimeRole), PublicURL: origin(in.listeners.console), Key: key,
 		OIDCIssuer: origin(in.listeners.idp), OIDCClientID: consoleClient,
 		RoleGroups: demoRoles, MaxStaleSeconds: 300, PublicRegistry: in.cmd.PublicRegistry,
@@ -223,7 +226,11 @@ func (in *installation) startControlPlane(ctx context.Context, g *errgroup.Group
 			Example:     invocation() + " call com.example/orders list_orders" + in.dataFlag(),
 		},
 		Log: in.c.log,
-	})
+	}
+	if err := in.cmd.Notify.into(&cfg, egress.Loopback.Allow...); err != nil {
+		return err
+	}
+	in.control, err = server.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
