@@ -24,7 +24,7 @@ type Caller struct {
 //
 // An error is reported as a failed call. One that is ErrIndeterminate, or a context that ended meanwhile, says that nobody
 // knows whether it was executed; so does a panic.
-type Tool func(ctx context.Context, arguments json.RawMessage) (result json.RawMessage, err error)
+type Tool func(ctx context.Context, arguments json.RawMessage) (result []byte, err error)
 
 // ErrIndeterminate is for the error of a Tool that may have been executed or not.
 var ErrIndeterminate = errors.New("nobody knows whether the call was executed")
@@ -37,7 +37,7 @@ var ErrIndeterminate = errors.New("nobody knows whether the call was executed")
 // one, the guard asks, waits as long as its configuration says, and claims the confirmation by itself.
 //
 // The error is a *NotExecuted where run was not called, or else what run returned.
-func (g *Guard) Call(ctx context.Context, caller Caller, tool string, arguments json.RawMessage, run Tool) (json.RawMessage, error) {
+func (g *Guard) Call(ctx context.Context, caller Caller, tool string, arguments json.RawMessage, run Tool) ([]byte, error) {
 	c := &guarded{g: g, caller: caller, tool: tool, began: g.now(), requestBytes: len(arguments)}
 	result, err := c.call(ctx, arguments, run)
 	c.record(len(result), err)
@@ -59,7 +59,7 @@ type guarded struct {
 	requestBytes int
 }
 
-func (c *guarded) call(ctx context.Context, arguments json.RawMessage, run Tool) (json.RawMessage, error) {
+func (c *guarded) call(ctx context.Context, arguments json.RawMessage, run Tool) ([]byte, error) {
 	if err := c.decide(arguments); err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (c *guarded) redeem(ctx context.Context, call policy.Call, token string) er
 }
 
 // run executes the call and sees to it that its end is reported, also that of a tool that panics.
-func (c *guarded) run(ctx context.Context, room *reserved, run Tool) (result json.RawMessage, err error) {
+func (c *guarded) run(ctx context.Context, room *reserved, run Tool) (result []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		room.release()
 		c.end(Failed, "the caller gave up before the call was executed", 0)

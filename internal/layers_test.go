@@ -27,6 +27,7 @@ var layers = map[string]int{
 	"internal/browsertest":       0,
 	"internal/opatest":           0,
 	"internal/nodetest":          0,
+	"internal/pythontest":        0,
 	"internal/testsummary":       0,
 	"web/internal/sprite":        0,
 	"policy":                     1,
@@ -49,12 +50,13 @@ var layers = map[string]int{
 	"server":                     6,
 	"cmd/countersign":            7,
 	"bench":                      7, // runs go test; its tests run a control plane
+	"examples/embedded/go":       7, // its tests run a control plane
 	"docs":                       0, // only a test
 	"deploy":                     8, // only a test
 }
 
 // testKits are for tests: those of any package may import them, and nothing else may.
-var testKits = []string{"internal/pgtest", "internal/devidp/devidptest", "internal/browsertest", "internal/opatest", "internal/nodetest"}
+var testKits = []string{"internal/pgtest", "internal/devidp/devidptest", "internal/browsertest", "internal/opatest", "internal/nodetest", "internal/pythontest"}
 
 // Modules that a rule below names.
 const (
@@ -91,7 +93,7 @@ var knows = map[string][]string{
 // confined lists the only packages whose own code (their tests aside) may import a module.
 var confined = map[string][]string{
 	echo: {"server"},
-	mcp:  {"gateway", "internal/orders", "cmd/countersign"},
+	mcp:  {"gateway", "internal/orders", "cmd/countersign", "examples/embedded/go"},
 }
 
 // without lists packages that must not link a module, not even through another package.
