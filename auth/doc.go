@@ -16,6 +16,12 @@
 // the database's clock decides what is over. Who a person is comes from the issuer and one stable
 // claim, never from an e-mail address; roles come from groups and are computed for each request.
 //
+// A step-up is a sign-in that has to prove more: that somebody authenticated just now (max_age, prompt=login) or in one of
+// some context classes (acr_values). Providers may ignore both, so what they answer is held against what was asked:
+// auth_time has to be there and recent enough, give or take clockLeeway between the two clocks, and acr has to be one of
+// those asked for. It is by the person of the session that it was begun from. Only when all of that holds does the old
+// session end, and a new one begin under a new secret.
+//
 // # Machines
 //
 // A secret is shown once and stored as SHA-256. It buys an Ed25519 JWT of ten minutes, which Bearer

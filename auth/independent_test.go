@@ -11,10 +11,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/auth"
 	"countersign/identity"
 	"countersign/internal/devidp"
+	"countersign/internal/problem"
 )
 
 // TestIndependentProvider signs in at a provider that others wrote (npm oidc-provider).
@@ -58,6 +60,8 @@ func TestIndependentProvider(t *testing.T) {
 	}
 	b.wantSessionOver(t, done.Cookie, "before the fresh sign-in")
 
+	renewed = b.stepsUpThere(t, person, renewed)
+
 	next, err := b.SignOut(t.Context(), renewed.Who, afterward)
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +69,30 @@ func TestIndependentProvider(t *testing.T) {
 	if back := person.follow(t, next, nil); back.Path != "/signin" {
 		t.Errorf("after signing out: %s", back)
 	}
+}
+
+// stepsUpThere asks for more by acr_values and max_age, and gets it only from who proves it.
+func (b *bundle) stepsUpThere(t *testing.T, person *visitor, from auth.SignedIn) auth.SignedIn {
+	t.Helper()
+	strong := auth.SignInOptions{MaxAge: time.Hour, ACRValues: []string{"urn:example:strong"}, Session: from.Cookie}
+	finish := func(login string) (auth.SignedIn, error) {
+		begun, _ := b.stepUp(t, strong)
+		return b.FinishSignIn(t.Context(), begun.Cookie, person.walk(t, begun.URL, login), auth.Browser{Session: from.Cookie})
+	}
+	_, err := finish("ada") // single sign-on: the provider says nothing of a class
+	wantProblem(t, err, problem.Unauthenticated, "acr_not_met")
+	strong.Fresh, person.password = true, "two factors"
+	_, err = finish("tomas")
+	wantProblem(t, err, problem.Forbidden, "other_person")
+	done, err := finish("ada")
+	if err != nil {
+		t.Fatalf("stepping up: %v", err)
+	}
+	if who := done.Who; who.ACR != "urn:example:strong" || who.ID != from.Who.ID {
+		t.Errorf("stepped up to %+v", who)
+	}
+	b.wantSessionOver(t, from.Cookie, "before the step-up")
+	return done
 }
 
 func startIndependentProvider(t *testing.T) string {
@@ -98,8 +126,9 @@ func startIndependentProvider(t *testing.T) string {
 
 // visitor is a browser that fills in the forms of the provider's pages.
 type visitor struct {
-	client *http.Client
-	logins int
+	client   *http.Client
+	password string
+	logins   int
 }
 
 func newVisitor(t *testing.T) *visitor {
@@ -123,7 +152,7 @@ func (v *visitor) walk(t *testing.T, authURL, login string) url.Values {
 		if fields.Has("login") {
 			v.logins++
 			fields.Set("login", login)
-			fields.Set("password", "any")
+			fields.Set("password", v.password)
 		}
 	}).Query()
 }

@@ -40,7 +40,10 @@ func (s *Server) beginSignIn(c echo.Context, _ identity.Principal) error {
 // signInOptions reads what a sign-in is to prove; auth knows the bounds.
 func signInOptions(c echo.Context) (auth.SignInOptions, error) {
 	o := auth.SignInOptions{
-		ReturnPath: c.QueryParam("return"), Fresh: c.QueryParam("fresh") == "1", ACRValues: strings.Fields(c.QueryParam("acr_values")),
+		ReturnPath: c.QueryParam("return"), Fresh: c.QueryParam("fresh") == "1",
+	}
+	if classes := c.QueryParam("acr_values"); classes != "" {
+		o.ACRValues = strings.Split(classes, " ")
 	}
 	age := c.QueryParam("max_age")
 	if age == "" {
