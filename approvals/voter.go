@@ -55,6 +55,10 @@ func (s Standing) Sentence() string {
 		return "You have voted on this call."
 	case "not_a_member":
 		return "Only members of the teams that are asked may decide this call."
+	case "no_break_glass":
+		return "No guardrail lets one person approve this call alone in an emergency."
+	case "not_a_breaker":
+		return "Only members of the teams that are named for emergencies may approve this call alone."
 	case "step_up_required":
 		return "To approve this call you have to sign in " + s.signIn() + ". You may deny it as you are."
 	}
