@@ -49,6 +49,7 @@ type world struct {
 	gateway, other         identity.Principal
 	caller                 policy.Principal
 	tomas, ada, grace, eve identity.Principal // the caller; two of team Orders; one of none
+	lin, noor              identity.Principal // of Leads, of Night
 }
 
 func newWorld(t testing.TB, change ...func(*Config)) *world {
@@ -69,6 +70,7 @@ func newWorldOn(t testing.TB, owner, runtime *pgxpool.Pool, change ...func(*Conf
 	w.other = identity.Principal{Kind: identity.Gateway, ID: another, Name: "other", GatewayID: another}
 	w.caller = policy.Principal{Issuer: idp, Subject: "tomas", Name: "Tomas Lind", Groups: []string{"dev"}, Agent: "release-bot", Model: "m1", ModelAssurance: policy.Attested}
 	w.tomas, w.ada, w.grace, w.eve = person("tomas"), person("ada"), person("grace"), person("eve")
+	w.lin, w.noor = person("lin"), person("noor")
 	return w
 }
 
@@ -110,8 +112,11 @@ func populate(t testing.TB, owner *pgxpool.Pool) {
 	t.Helper()
 	endpoint, definition := canonical.Sum("test", []byte("endpoint")), canonical.Sum("test", []byte("definition"))
 	batch := &pgx.Batch{}
-	batch.Queue(`insert into teams (id, name, idp_groups) values ('tem_orders', 'Orders', '{orders-team}'), ('tem_other', 'Other', '{}')`)
-	for _, p := range []struct{ name, groups string }{{"tomas", "{orders-team}"}, {"ada", "{orders-team}"}, {"grace", "{}"}, {"eve", "{dev}"}} {
+	batch.Queue(`insert into teams (id, name, idp_groups) values
+		('tem_orders', 'Orders', '{orders-team}'), ('tem_other', 'Other', '{}'), ('tem_leads', 'Leads', '{leads}'), ('tem_night', 'Night', '{night}')`)
+	for _, p := range []struct{ name, groups string }{
+		{"tomas", "{orders-team}"}, {"ada", "{orders-team}"}, {"grace", "{}"}, {"eve", "{dev}"}, {"lin", "{leads}"}, {"noor", "{night}"},
+	} {
 		batch.Queue(`insert into people (id, issuer, subject, name, groups) values ($1, $2, $3, $4, $5)`, "per_"+p.name, idp, p.name, person(p.name).Name, p.groups)
 	}
 	batch.Queue(`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace')`)
@@ -189,6 +194,19 @@ func (w *world) change(f func(l *law)) {
 	w.exec(`update registry_head set generation = generation + 1`)
 }
 
+// demand changes what the policy demands of the call.
+func (w *world) demand(f func(a *policy.Approval)) {
+	w.t.Helper()
+	w.change(func(l *law) { f(&l.approval) })
+}
+
+// owned makes a person answer for the agent of the calls.
+func (w *world) owned(by identity.Principal) {
+	w.t.Helper()
+	w.exec(`update agents set ended_at = clock_timestamp() where ended_at is null`)
+	w.exec(`insert into agents (agent, name, owner_id, created_by) values ($1, $1, $2, 'test')`, w.caller.Agent, by.ID)
+}
+
 func (w *world) exec(sql string, args ...any) {
 	w.t.Helper()
 	if _, err := w.owner.Exec(context.Background(), sql, args...); err != nil {
@@ -205,7 +223,11 @@ func (w *world) restore(t testing.TB) {
 	w.queue.cfg.Evaluate = w.law.evaluate
 	w.exec(`update registry_head set epoch = 1`)
 	w.exec(`update gateways set revoked_at = null`)
-	w.exec(`update people set disabled_at = null, groups = case when id in ('per_tomas', 'per_ada') then '{orders-team}'::text[] else '{}' end`)
+	w.exec(`update people set disabled_at = null, groups = case
+		when id in ('per_tomas', 'per_ada') then '{orders-team}'::text[] when id = 'per_lin' then '{leads}' when id = 'per_noor' then '{night}'
+		else '{}' end`)
+	w.exec(`update agents set ended_at = clock_timestamp() where ended_at is null`)
+	w.exec(`update grants set created_by = 'test'`)
 	w.exec(`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace') on conflict do nothing`)
 	w.exec(`update confirmations set state = 'revoked' where state = 'issued'`)
 	w.exec(`update allowances set state = 'revoked', ended_at = clock_timestamp() where state = 'open'`)
