@@ -12,7 +12,9 @@ import (
 // escalating has Night be asked after a minute.
 func (w *world) escalating() {
 	w.t.Helper()
-	w.demand(func(a *policy.Approval) { a.Fallback = &policy.Fallback{AfterSeconds: 60, Quorum: 1, Teams: []string{"tem_night"}} })
+	w.demand(func(a *policy.Approval) {
+		a.Fallback = &policy.Fallback{AfterSeconds: 60, Quorum: 1, Teams: []string{"tem_night"}}
+	})
 }
 
 // waited lets a request have waited for its fallback.
@@ -149,8 +151,10 @@ func TestEscalationOfWhatIsDecided(t *testing.T) { //nolint:tparallel // the cas
 	for state, end := range map[State]func(w *world, r Request){
 		Approved: func(w *world, r Request) { w.vote(w.ada, r, Approve) },
 		Denied:   func(w *world, r Request) { w.vote(w.ada, r, Deny) },
-		Expired:  func(w *world, r Request) { w.exec(`update approvals set expires_at = clock_timestamp() where id = $1`, r.ID) },
-		Pending:  func(w *world, _ Request) { w.demand(func(a *policy.Approval) { a.Fallback = nil }) },
+		Expired: func(w *world, r Request) {
+			w.exec(`update approvals set expires_at = clock_timestamp() where id = $1`, r.ID)
+		},
+		Pending: func(w *world, _ Request) { w.demand(func(a *policy.Approval) { a.Fallback = nil }) },
 	} {
 		t.Run(string(state), func(t *testing.T) {
 			w.restore(t)

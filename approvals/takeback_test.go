@@ -56,3 +56,32 @@ func TestRevoke(t *testing.T) {
 	_, err = w.queue.Revoke(t.Context(), w.ada, r.ID, "nothing to revoke")
 	wantProblem(t, err, problem.Conflict, "not_approved")
 }
+
+func TestCancelByTheCaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.ask(w.call(1))
+	_, err := w.queue.Cancel(t.Context(), w.ada, r.ID)
+	wantProblem(t, err, problem.Forbidden, "not_your_call")
+	_, err = w.queue.Cancel(t.Context(), w.tomas, "apr_none")
+	wantProblem(t, err, problem.NotFound, "no_such_approval")
+	machine := w.tomas
+	machine.Kind = identity.Client
+	_, err = w.queue.Cancel(t.Context(), machine, r.ID)
+	wantProblem(t, err, problem.Forbidden, "gateway_only")
+	elsewhere := w.tomas
+	elsewhere.Issuer = "https://another.example"
+	_, err = w.queue.Cancel(t.Context(), elsewhere, r.ID)
+	wantProblem(t, err, problem.Forbidden, "not_your_call")
+	for range 2 {
+		if got, err := w.queue.Cancel(t.Context(), w.tomas, r.ID); err != nil || got.State != Cancelled {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+	}
+	r, token := w.claimed(w.call(1))
+	if got, err := w.queue.Cancel(t.Context(), w.tomas, r.ID); err != nil || got.State != Revoked {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = w.redeem(token, w.call(1), redemption(1))
+	wantProblem(t, err, problem.Gone, "confirmation_revoked")
+}

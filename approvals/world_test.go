@@ -226,6 +226,7 @@ func (w *world) restore(t testing.TB) {
 	w.exec(`update people set disabled_at = null, groups = case
 		when id in ('per_tomas', 'per_ada') then '{orders-team}'::text[] when id = 'per_lin' then '{leads}' when id = 'per_noor' then '{night}'
 		else '{}' end`)
+	w.exec(`update allowances set state = 'revoked', ended_at = clock_timestamp() where state = 'open'`)
 	w.exec(`update agents set ended_at = clock_timestamp() where ended_at is null`)
 	w.exec(`update grants set created_by = 'test'`)
 	w.exec(`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace') on conflict do nothing`)
