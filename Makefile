@@ -39,9 +39,9 @@ check: lint test ## Everything, and what the linters say: before a change is pro
 tests: bin/opa ## The tests alone (PKG=./policy/... RUN=TestName: with the race detector)
 	@$(GO) build -o bin/testsummary ./internal/testsummary
 ifdef PKG
-	@$(with) postgres cc chromium node -- bin/testsummary -race $(testing) $(PKG)
+	@$(with) postgres cc chromium node python -- bin/testsummary -race $(testing) $(PKG)
 else
-	@$(with) postgres cc chromium node -- bin/testsummary -race $(testing) $(concurrent) + $(testing) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(concurrent))")
+	@$(with) postgres cc chromium node python -- bin/testsummary -race $(testing) $(concurrent) + $(testing) $$($(GO) list ./... | grep -vxF "$$($(GO) list $(concurrent))")
 endif
 
 .PHONY: race
@@ -80,8 +80,8 @@ fmt: ## Format Go and templ files
 ##@ Set up
 
 .PHONY: setup
-setup: ## Find or install all that the tests need: PostgreSQL, a C compiler, a browser, npm packages
-	@$(with) postgres cc chromium node
+setup: ## Find or install all that the tests need: PostgreSQL, a C compiler, a browser, npm packages, Python
+	@$(with) postgres cc chromium node python
 
 .PHONY: postgres
 postgres:
