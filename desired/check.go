@@ -122,13 +122,18 @@ func (c *checker) condition(expr string, path func(string) string) {
 	}
 }
 
+// spanFields are the names that times have in files, where they say their unit.
+var spanFields = strings.NewReplacer(
+	"pending_seconds", "pending", "after_seconds", "after", "max_age_seconds", "max_age", "max_seconds", "within", "review_seconds", "review",
+)
+
 // rule tells what policy finds wrong with a part of a rule, in the words of a set.
 func (c *checker) rule(err error, path func(string) string, part string) {
 	var wrong *policy.Error
 	switch {
 	case err == nil:
 	case errors.As(err, &wrong):
-		field := strings.Replace(wrong.Field, "pending_seconds", "pending", 1)
+		field := spanFields.Replace(wrong.Field)
 		field = strings.Trim(part+"."+field, ".")
 		c.add(path(field), "%s %s", cmp.Or(field, "the effect"), wrong.Msg)
 	default:

@@ -127,16 +127,11 @@ func (g Guardrail) Fields() []Field {
 	f.resource("on", g.On)
 	f.text("condition", g.Condition)
 	f.truth("deny", g.Deny)
-	if a := g.Approval; a != nil {
-		f.number("approval.quorum", int64(a.Quorum))
-		f.number("approval.deny_quorum", int64(a.DenyQuorum))
-		f.truth("approval.owning_team", a.OwningTeam)
-		fieldList(&f, "approval.teams", a.Teams)
-		if a.Pending != 0 {
-			f.text("approval.pending", a.Pending.String())
-		}
+	if g.Approval != nil {
+		f.approval(g.Approval)
 	}
 	f.truth("mfa", g.MFA)
+	f.stepUp("step_up", g.StepUp)
 	if g.RateLimit != nil {
 		f.text("rate_limit", g.RateLimit.String())
 	}

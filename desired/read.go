@@ -159,6 +159,7 @@ func (c *collector) guardrail(n ast.Node) {
 		field{"deny", false, c.truth(&g.Deny)},
 		field{"approval", false, c.approval(&g.Approval)},
 		field{"mfa", false, c.truth(&g.MFA)},
+		field{"step_up", false, c.stepUp(&g.StepUp)},
 		field{"rate_limit", false, parsed(&c.reader, ParseRate, func(v Rate) { g.RateLimit = &v })},
 		field{"require", false, c.text(&g.Require)},
 		field{"token_budget", false, parsed(&c.reader, ParseBudget, func(v Budget) { g.TokenBudget = &v })},
@@ -166,18 +167,5 @@ func (c *collector) guardrail(n ast.Node) {
 		field{"reason", false, c.text(&g.Reason)})
 	if c.keep(n, before, g.Path("")) {
 		c.set.Guardrails = append(c.set.Guardrails, g)
-	}
-}
-
-func (c *collector) approval(into **Approval) func(ast.Node) {
-	return func(n ast.Node) {
-		a := &Approval{Quorum: 1}
-		*into = a
-		c.object(n, c.path,
-			field{"quorum", false, c.number(&a.Quorum)},
-			field{"deny_quorum", false, c.number(&a.DenyQuorum)},
-			field{"owning_team", false, c.truth(&a.OwningTeam)},
-			field{"teams", false, c.texts(&a.Teams)},
-			field{"pending", false, parsed(&c.reader, ParseSpan, func(v Span) { a.Pending = v })})
 	}
 }

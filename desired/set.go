@@ -69,20 +69,12 @@ type Guardrail struct {
 	Deny             bool            `json:"deny,omitempty"`
 	Approval         *Approval       `json:"approval,omitempty"`
 	MFA              bool            `json:"mfa,omitempty"`
+	StepUp           *StepUp         `json:"step_up,omitempty"`
 	RateLimit        *Rate           `json:"rate_limit,omitempty"`
 	Require          string          `json:"require,omitempty"`      // CEL
 	TokenBudget      *Budget         `json:"token_budget,omitempty"` // tokens in a time
 	MaxResponseBytes int64           `json:"max_response_bytes,omitempty"`
 	Reason           string          `json:"reason,omitempty"`
-}
-
-// Approval is the demand that people approve a call before it runs.
-type Approval struct {
-	Quorum     int      `json:"quorum"`                // approvals needed
-	DenyQuorum int      `json:"deny_quorum,omitempty"` // denials that end it; 0 means 1
-	OwningTeam bool     `json:"owning_team,omitempty"` // members of the server's team may vote
-	Teams      []string `json:"teams,omitempty"`       // names of teams whose members may vote
-	Pending    Span     `json:"pending,omitempty"`     // how long it may wait; 0 means the default of policy
 }
 
 // Path names the team, or a field of it.
@@ -99,11 +91,8 @@ func (g Guardrail) Path(field string) string { return Path(Guardrails, g.Key, fi
 
 // Effect is the effect of the guardrail, which names teams where the policy has their ids.
 func (g Guardrail) Effect() policy.Effect {
-	e := policy.Effect{Deny: g.Deny, MFA: g.MFA, Require: g.Require, MaxResponseBytes: g.MaxResponseBytes}
-	if a := g.Approval; a != nil {
-		e.Approval = &policy.Approval{
-			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, PendingSeconds: int(a.Pending),
-		}
+	e := policy.Effect{
+		Deny: g.Deny, Approval: g.Approval.policy(), MFA: g.MFA, StepUp: g.StepUp.policy(), Require: g.Require, MaxResponseBytes: g.MaxResponseBytes,
 	}
 	if g.RateLimit != nil {
 		e.RateLimit = &policy.RateLimit{Calls: g.RateLimit.Calls, Seconds: g.RateLimit.Seconds}
@@ -117,12 +106,7 @@ func (g Guardrail) Effect() policy.Effect {
 // SetEffect makes the effect of the guardrail that of e.
 func (g *Guardrail) SetEffect(e policy.Effect) {
 	g.Deny, g.MFA, g.Require, g.MaxResponseBytes = e.Deny, e.MFA, e.Require, e.MaxResponseBytes
-	g.Approval, g.RateLimit, g.TokenBudget = nil, nil, nil
-	if a := e.Approval; a != nil {
-		g.Approval = &Approval{
-			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, OwningTeam: a.OwningTeam, Teams: a.Teams, Pending: Span(a.PendingSeconds),
-		}
-	}
+	g.Approval, g.StepUp, g.RateLimit, g.TokenBudget = newApproval(e.Approval), newStepUp(e.StepUp), nil, nil
 	if l := e.RateLimit; l != nil {
 		g.RateLimit = &Rate{l.Calls, l.Seconds}
 	}

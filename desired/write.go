@@ -158,18 +158,11 @@ func (w *writer) guardrail(g Guardrail) {
 	w.inside("on", func() { w.resource(g.On) })
 	w.text("condition", g.Condition)
 	w.truth("deny", g.Deny)
-	if a := g.Approval; a != nil {
-		w.inside("approval", func() {
-			w.number("quorum", int64(a.Quorum))
-			w.number("deny_quorum", int64(a.DenyQuorum))
-			w.truth("owning_team", a.OwningTeam)
-			w.texts("teams", a.Teams)
-			if a.Pending != 0 {
-				w.field("pending", a.Pending.String())
-			}
-		})
+	if g.Approval != nil {
+		w.inside("approval", func() { w.approval(g.Approval) })
 	}
 	w.truth("mfa", g.MFA)
+	w.stepUp(g.StepUp)
 	if g.RateLimit != nil {
 		w.field("rate_limit", g.RateLimit.String())
 	}

@@ -77,7 +77,7 @@ var expression = rapid.SampledFrom([]string{
 
 func effect(t *rapid.T, g *Guardrail) {
 	g.Condition = sometimes(expression).Draw(t, "condition")
-	switch rapid.IntRange(0, 6).Draw(t, "effect") {
+	switch rapid.IntRange(0, 8).Draw(t, "effect") {
 	case 0:
 		g.Deny = true
 	case 1:
@@ -90,12 +90,47 @@ func effect(t *rapid.T, g *Guardrail) {
 		g.TokenBudget = &Budget{rapid.IntRange(1, 1e6).Draw(t, "tokens"), rapid.SampledFrom([]int{1, 7, 60, 3600, 86400}).Draw(t, "seconds")}
 	case 5:
 		g.MaxResponseBytes = rapid.Int64Range(1, 1<<30).Draw(t, "bytes")
+	case 6:
+		g.StepUp = stepUp(t)
 	default:
-		g.Approval = &Approval{
-			Quorum: rapid.IntRange(1, 20).Draw(t, "quorum"), DenyQuorum: rapid.IntRange(0, 20).Draw(t, "deny"), OwningTeam: true,
-			Teams: sometimes(list(pattern())).Draw(t, "teams"), Pending: Span(rapid.SampledFrom([]int{0, 1, 90, 900, 7200, 604800}).Draw(t, "pending")),
-		}
+		g.Approval = anApproval(t)
 	}
+}
+
+func stepUp(t *rapid.T) *StepUp {
+	s := &StepUp{MaxAge: Span(rapid.SampledFrom([]int{0, 1, 90, 2592000}).Draw(t, "max age")), MFA: rapid.Bool().Draw(t, "mfa")}
+	if s.MaxAge == 0 && !s.MFA || rapid.Bool().Draw(t, "classes") {
+		s.ACR = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"phr", "null", "1", "urn:acme:gold", "#a", "*", "{a}"}), 1, 3, rapid.ID).Draw(t, "acr")
+	}
+	return s
+}
+
+func anApproval(t *rapid.T) *Approval {
+	teams := sometimes(list(pattern()))
+	a := &Approval{
+		Quorum: rapid.IntRange(1, 20).Draw(t, "quorum"), DenyQuorum: rapid.IntRange(0, 20).Draw(t, "deny"), OwningTeam: true,
+		Teams: teams.Draw(t, "teams"), Pending: Span(rapid.SampledFrom([]int{0, 61, 90, 900, 7200, 604800}).Draw(t, "pending")),
+		Evidence: rapid.Bool().Draw(t, "evidence"), NotGranter: rapid.Bool().Draw(t, "not granter"),
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "alternatives") {
+		other := policy.Approvers{Quorum: rapid.IntRange(1, 20).Draw(t, "quorum"), Teams: teams.Draw(t, "teams")}
+		other.OwningTeam = len(other.Teams) == 0
+		a.Alternatives = append(a.Alternatives, other)
+	}
+	if rapid.Bool().Draw(t, "fallback") {
+		a.Fallback = &Fallback{After: Span(rapid.IntRange(1, 60).Draw(t, "after")), Quorum: 2, OwningTeam: true, Teams: teams.Draw(t, "teams")}
+	}
+	if rapid.Bool().Draw(t, "step up") {
+		a.StepUp = stepUp(t)
+	}
+	if rapid.Bool().Draw(t, "scope") {
+		free := sometimes(rapid.SliceOfNDistinct(pattern(), 1, 3, rapid.ID)).Draw(t, "free")
+		a.Scope = &Scope{MaxUses: rapid.IntRange(1, 1000).Draw(t, "uses"), Within: Span(rapid.SampledFrom([]int{1, 90, 86400}).Draw(t, "within")), Free: free}
+	}
+	if rapid.Bool().Draw(t, "break glass") {
+		a.BreakGlass = &BreakGlass{OwningTeam: true, Teams: teams.Draw(t, "teams"), Review: Span(rapid.SampledFrom([]int{0, 3600, 2592000}).Draw(t, "review"))}
+	}
+	return a
 }
 
 // anySet makes sets that Check accepts.

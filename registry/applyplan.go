@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -263,20 +264,16 @@ func (a *applier) changeGuardrail(ctx context.Context, id string, version int64,
 
 // guardrail asks whether who may make it, and puts the ids of teams in the place of their names.
 func (a *applier) guardrail(ctx context.Context, n *NewGuardrail) error {
-	if err := a.who.Can(identity.ChangeGrant, ""); err != nil || n.Effect.Approval == nil {
+	if err := a.who.Can(identity.ChangeGrant, ""); err != nil {
 		return err
 	}
-	approval := *n.Effect.Approval
-	approval.Teams = make([]string, len(n.Effect.Approval.Teams))
-	for i, name := range n.Effect.Approval.Teams {
+	var failed error
+	n.Effect = n.Effect.WithTeams(func(name string) string {
 		id, err := a.teamID(ctx, name)
-		if err != nil {
-			return err
-		}
-		approval.Teams[i] = id
-	}
-	n.Effect.Approval = &approval
-	return nil
+		failed = cmp.Or(failed, err)
+		return id
+	})
+	return failed
 }
 
 func (a *applier) endGuardrail(ctx context.Context, id, name string, version int64) error {

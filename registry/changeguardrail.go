@@ -49,6 +49,9 @@ func (r *Registry) ChangeGuardrail(ctx context.Context, who identity.Principal, 
 	if err := r.checkSuits(ctx, invalidGuardrail(), n.Resource, n.expressions().touched(differs)); err != nil {
 		return Guardrail{}, err
 	}
+	if err := r.checkTeams(ctx, n.Effect, was.Effect); err != nil {
+		return Guardrail{}, err
+	}
 	err = postgres.InTx(ctx, r.pool, func(tx pgx.Tx) error {
 		if err := changeGuardrailTx(ctx, tx, who, id, version, n); err != nil {
 			return err

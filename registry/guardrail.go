@@ -95,6 +95,9 @@ func (r *Registry) CreateGuardrail(ctx context.Context, who identity.Principal, 
 	if err := r.checkSuits(ctx, invalidGuardrail(), n.Resource, n.expressions()); err != nil {
 		return Guardrail{}, err
 	}
+	if err := r.checkTeams(ctx, n.Effect, policy.Effect{}); err != nil {
+		return Guardrail{}, err
+	}
 	var id string
 	err := postgres.InTx(ctx, r.pool, func(tx pgx.Tx) (err error) {
 		if id, err = createGuardrailTx(ctx, tx, who, n); err != nil {

@@ -175,9 +175,9 @@ func (p *planner) guardrail(want desired.Guardrail) {
 		Condition: want.Condition, Effect: want.Effect(), Reason: want.Reason,
 	}
 	good := p.fields(n.clean(), want.Path)
-	if want.Approval != nil {
-		for _, name := range want.Approval.Teams {
-			good = p.needTeam(name, want.Path("approval.teams")) && good
+	for field, names := range n.Effect.Teams() {
+		for _, name := range names {
+			good = p.needTeam(name, want.Path(field)) && good
 		}
 	}
 	if !good {
@@ -208,17 +208,12 @@ func (p *planner) guardrail(want desired.Guardrail) {
 
 // nameTeams writes the names of teams as the registry does: in files, case does not matter.
 func (p *planner) nameTeams(g desired.Guardrail) desired.Guardrail {
-	if g.Approval == nil {
-		return g
-	}
-	approval := *g.Approval
-	approval.Teams = slices.Clone(approval.Teams)
-	for i, name := range approval.Teams {
+	g.SetEffect(g.Effect().WithTeams(func(name string) string {
 		if team, there := p.teams[strings.ToLower(name)]; there {
-			approval.Teams[i] = team.is.Name
+			return team.is.Name
 		}
-	}
-	g.Approval = &approval
+		return name
+	}))
 	return g
 }
 
@@ -229,20 +224,14 @@ func loosens(fields []desired.Difference) bool {
 
 // withIDs gives the effect with the ids of teams in the place of their names, as a forecast has them.
 func (p *planner) withIDs(e policy.Effect) policy.Effect {
-	if e.Approval == nil {
-		return e
-	}
-	approval := *e.Approval
-	approval.Teams = slices.Clone(approval.Teams)
-	for i, name := range approval.Teams {
+	return e.WithTeams(func(name string) string {
 		if team, ok := p.teams[strings.ToLower(name)]; ok {
-			approval.Teams[i] = team.ID
+			return team.ID
 		} else if _, made := p.made[strings.ToLower(name)]; made {
-			approval.Teams[i] = newTeamID(name)
+			return newTeamID(name)
 		}
-	}
-	e.Approval = &approval
-	return e
+		return name
+	})
 }
 
 // ends plans the end of every rule and server that the set does not name. Teams do not end.

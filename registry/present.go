@@ -182,20 +182,13 @@ func (p present) readGuardrails(ctx context.Context, tx pgx.Tx) error {
 
 // withNames gives the effect with the names of teams in the place of their ids. What is the id of no team stays.
 func (p present) withNames(e policy.Effect) policy.Effect {
-	if e.Approval == nil {
-		return e
-	}
-	approval := *e.Approval
-	approval.Teams = optional(approval.Teams)
-	for i, id := range approval.Teams {
+	return e.WithTeams(func(id string) string {
 		if name, ok := p.names[id]; ok {
-			approval.Teams[i] = name
-		} else {
-			p.strays[id] = true
+			return name
 		}
-	}
-	e.Approval = &approval
-	return e
+		p.strays[id] = true
+		return id
+	})
 }
 
 // set is everything that has neither ended nor retired, by name and key.
