@@ -78,6 +78,10 @@ func aSet() *rapid.Generator[desired.Set] {
 				g.RateLimit = &desired.Rate{Calls: 3, Seconds: 90}
 			default:
 				g.Approval = &desired.Approval{Quorum: 2, Teams: several("Data", "OPS").Draw(t, "teams"), Pending: 600}
+				if rapid.Bool().Draw(t, "more") {
+					g.Approval.Alternatives = []policy.Approvers{{Quorum: 1, Teams: several("Data", "ops").Draw(t, "alternative")}}
+					g.Approval.BreakGlass = &desired.BreakGlass{Teams: several("data", "Ops").Draw(t, "break glass")}
+				}
 			}
 			s.Guardrails = append(s.Guardrails, g)
 		}
