@@ -63,12 +63,18 @@ func (q *Queue) Allowances(ctx context.Context, who identity.Principal, f Allowa
 	if f.Limit <= 0 || f.Limit > 200 {
 		f.Limit = 50
 	}
+	items, err := allowances(ctx, q.pool, who, f, after)
+	return allowancePage(items, f), err
+}
+
+// allowances are one more than fit on the page.
+func allowances(ctx context.Context, db querier, who identity.Principal, f AllowanceFilter, after cursor) ([]Allowance, error) {
 	where, order := `(@after_id = '' or (w.created_at, w.id) < (@after_at, @after_id))`, `w.created_at desc, w.id desc`
 	if f.Open {
 		where, order = `w.state = 'open' and w.expires_at > clock_timestamp()
 		  and (@after_id = '' or (w.expires_at, w.id) > (@after_at, @after_id))`, `w.expires_at, w.id`
 	}
-	rows, _ := q.pool.Query(ctx, `
+	rows, _ := db.Query(ctx, `
 		select w.id, w.approval_id, w.server_id, a.server_name, a.tool_name, w.gateway_id, a.agent, a.model, a.caller_subject, a.caller_name,
 		       w.free, w.uses, w.used, w.state, w.state_reason,
 		       coalesce((select giver.name from people giver where giver.id = a.decided_by), '') as given_by,
@@ -88,9 +94,9 @@ func (q *Queue) Allowances(ctx context.Context, who identity.Principal, f Allowa
 		})
 	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[Allowance])
 	if err != nil {
-		return AllowancePage{}, fmt.Errorf("listing allowances: %w", err)
+		return nil, fmt.Errorf("listing allowances: %w", err)
 	}
-	return allowancePage(items, f), nil
+	return items, nil
 }
 
 func allowancePage(items []Allowance, f AllowanceFilter) AllowancePage {

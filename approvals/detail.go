@@ -34,6 +34,7 @@ type Detail struct {
 	Timeline         []audit.Entry // oldest first
 	Standing         Standing      // whether the reader may decide
 	MayRevoke        bool          // the reader may take the approval back, now
+	Deeds            Deeds         // what else the reader may do about it, now
 }
 
 // Rule is a guardrail or a grant by name.
@@ -105,6 +106,9 @@ func (q *Queue) detailTx(ctx context.Context, tx pgx.Tx, who identity.Principal,
 		return err
 	}
 	if d.Standing, err = standing(ctx, tx, who, id); err != nil {
+		return err
+	}
+	if d.Deeds, err = deedsOf(ctx, tx, who, &r, d); err != nil {
 		return err
 	}
 	d.MayRevoke = r.State == Approved && who.Can(identity.Vote, "") == nil && d.Standing.mayRevoke(who)

@@ -58,9 +58,7 @@ type ReviewPage struct {
 // not disabled.
 const asked = `(p.disabled_at is null and exists (
 	select from teams t
-	where (t.id = any (a.team_ids) or t.id = (select s.team_id from servers s where s.id = a.server_id))
-	  and (t.idp_groups && p.groups
-	       or exists (select from team_members m where m.team_id = t.id and m.person_id = p.id))))`
+	where (t.id = any (a.team_ids) or t.id = (select s.team_id from servers s where s.id = a.server_id)) and ` + inTeam + `))`
 
 const reviewTables = `reviews v
 	join approvals a on a.id = v.approval_id
@@ -81,17 +79,23 @@ func (q *Queue) Reviews(ctx context.Context, who identity.Principal, f ReviewFil
 	if f.Limit <= 0 || f.Limit > 200 {
 		f.Limit = 50
 	}
+	items, err := reviews(ctx, q.pool, who, f, after)
+	return reviewPage(items, f), err
+}
+
+// reviews are one more than fit on the page.
+func reviews(ctx context.Context, db querier, who identity.Principal, f ReviewFilter, after cursor) ([]Review, error) {
 	where, order := `(@after_id = '' or (v.opened_at, v.id) < (@after_at, @after_id))`, `v.opened_at desc, v.id desc`
 	if f.Open {
 		where, order = `v.closed_at is null and (@after_id = '' or (v.due_at, v.id) > (@after_at, @after_id))`, `v.due_at, v.id`
 	}
-	rows, _ := q.pool.Query(ctx, `
+	rows, _ := db.Query(ctx, `
 		select v.id, v.approval_id, a.server_id, a.server_name, a.tool_name, a.agent, a.caller_subject, a.caller_name,
 		       coalesce((select c.state from confirmations c where c.approval_id = a.id order by c.issued_at desc, c.id desc limit 1), '') as execution,
 		       v.opened_by, coalesce(nullif(opener.name, ''), opener.email) as opened_by_name, v.reason, v.ticket, v.opened_at, v.due_at,
 		       v.closed_at is null and v.due_at <= clock_timestamp() as overdue,
 		       v.closed_at, coalesce(nullif(closer.name, ''), closer.email, '') as closed_by_name, coalesce(v.finding, '') as finding, v.note,
-		       v.closed_at is null and @may_vote and p.id is not null and p.id <> v.opened_by and not `+caller+`
+		       v.closed_at is null and @may_vote and p.id is not null and p.id <> v.opened_by and not `+caller+` and not `+owner+`
 		           and (`+asked+` or (@admin and p.disabled_at is null)) as may_close
 		from `+reviewTables+`
 		where `+where+` and (@approval = '' or v.approval_id = @approval)
@@ -103,9 +107,9 @@ func (q *Queue) Reviews(ctx context.Context, who identity.Principal, f ReviewFil
 		})
 	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[Review])
 	if err != nil {
-		return ReviewPage{}, fmt.Errorf("listing reviews: %w", err)
+		return nil, fmt.Errorf("listing reviews: %w", err)
 	}
-	return reviewPage(items, f), nil
+	return items, nil
 }
 
 func reviewPage(items []Review, f ReviewFilter) ReviewPage {
@@ -174,7 +178,7 @@ func lockReview(ctx context.Context, tx pgx.Tx, who identity.Principal, id strin
 		select v.id, v.approval_id, a.server_name || ' ' || a.tool_name as name, v.opened_by, v.closed_at is not null as closed,
 		       coalesce(p.disabled_at is null and p.issuer = @issuer and p.subject = @subject, false) as known,
 		       coalesce(`+caller+`, false) as own, coalesce(`+asked+`, false) as asked,
-		       exists (select from agents g where g.agent = a.agent and g.ended_at is null and g.owner_id = p.id) as owner
+		       coalesce(`+owner+`, false) as owner
 		from `+reviewTables+`
 		where v.id = @id
 		for no key update of v`,
