@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"log"
 	"net/http"
@@ -98,15 +99,21 @@ type crashWorld struct {
 	till     *till
 	plane    *process
 	gateway  *process
-	address  string // of the gateway
-	token    string // of Tomas's agent
+	address  string   // of the gateway
+	tokens   []string // of the agents of as many people: each may ask for so many approvals in a minute
 	approver *clerk
 }
+
+const payers = 60
 
 func newCrashWorld(t *testing.T) *crashWorld {
 	t.Helper()
 	c := &crashWorld{t: t, database: pgtest.NewServer(t, true), wire: layWire(t), till: openTill(t)}
-	c.idp = devidptest.Start(t, devidp.Config{Clients: []devidp.Client{{
+	people := devidp.DemoPeople()
+	for i := range payers {
+		people = append(people, devidp.Person{Subject: fmt.Sprint("payer-", i), Name: "Payer", Groups: []string{"payers"}})
+	}
+	c.idp = devidptest.Start(t, devidp.Config{People: people, Clients: []devidp.Client{{
 		ID: "console", Name: "Countersign", RedirectURIs: []string{c.wire.url + "/auth/callback"},
 	}}})
 	if code, out := run(t, "migrate", "--database-url", c.database.OwnerDSN); code != exitDone {
@@ -136,7 +143,7 @@ func (c *crashWorld) write(path, content string) {
 	}
 }
 
-// setUp enrols the gateway, pins the till, lets Tomas use it, and signs an approver in.
+// setUp enrols the gateway, pins the till, lets the payers use it, and signs an approver in.
 func (c *crashWorld) setUp() {
 	c.t.Helper()
 	ctx := c.t.Context()
@@ -167,11 +174,13 @@ func (c *crashWorld) setUp() {
 		return ada.open(ctx, discovery) == nil && ada.find(byID("pin")) != nil
 	})
 	fill(discovery, "pin")
-	fill("/grants/new", "preview", "name", "Tomas pays", "users", "tomas", "servers", tillName)
+	fill("/grants/new", "preview", "name", "They pay", "groups", "payers", "servers", tillName)
 	if err := ada.press(ctx, byID("create")); err != nil {
 		c.t.Fatal(err)
 	}
-	c.token = c.idp.Token(c.t, "tomas", "http://"+c.address)
+	for i := range payers {
+		c.tokens = append(c.tokens, c.idp.Token(c.t, fmt.Sprint("payer-", i), "http://"+c.address))
+	}
 	c.approver = newClerk(c.t, c.wire.url, "priya")
 }
 
@@ -203,8 +212,11 @@ type paid struct {
 	text     string
 }
 
-// pay is one call of the agent, over the stateless protocol. An error says nothing of what happened.
+// pay is one call of an agent, over the stateless protocol. An error says nothing of what happened.
 func (c *crashWorld) pay(ctx context.Context, order string) (paid, error) {
+	h := fnv.New32()
+	_, _ = h.Write([]byte(order)) // never fails
+	token := c.tokens[h.Sum32()%payers]
 	arguments, err := json.Marshal(payment{order})
 	if err != nil {
 		return paid{}, err
@@ -216,7 +228,7 @@ func (c *crashWorld) pay(ctx context.Context, order string) (paid, error) {
 		return paid{}, err
 	}
 	for name, value := range map[string]string{
-		"Authorization": "Bearer " + c.token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+		"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
 		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": payTool,
 	} {
 		req.Header.Set(name, value)

@@ -97,7 +97,7 @@ func (s *storm) work(agent int, approver *clerk) {
 	for n := 0; !s.over.Load(); n++ {
 		order := fmt.Sprint("storm-", agent, "-", n)
 		for !s.over.Load() && !s.attempt(order, approver) {
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 	}
 }
