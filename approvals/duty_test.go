@@ -156,3 +156,34 @@ func TestVoteAlternatives(t *testing.T) { //nolint:tparallel // the cases share 
 		})
 	}
 }
+
+// TestCountsOfWhoHasAStake: nobody is told that what they may not decide waits for them.
+func TestCountsOfWhoHasAStake(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ask(w.call(1))
+	forMe := func() int {
+		t.Helper()
+		counts, err := w.queue.Counts(t.Context(), w.ada)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := w.queue.List(t.Context(), w.ada, Filter{Waiting: true, MayDecide: true})
+		if err != nil || len(page.Items) != counts.ForMe {
+			t.Errorf("%d are listed, %d counted, %v", len(page.Items), counts.ForMe, err)
+		}
+		return counts.ForMe
+	}
+	if n := forMe(); n != 1 {
+		t.Errorf("%d wait for her", n)
+	}
+	w.owned(w.ada)
+	if n := forMe(); n != 0 {
+		t.Errorf("%d of her own agent wait for her", n)
+	}
+	w.owned(w.eve)
+	w.exec(`update approvals set granters = '{per_ada}'`)
+	if n := forMe(); n != 0 {
+		t.Errorf("%d by her own grant wait for her", n)
+	}
+}

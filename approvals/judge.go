@@ -78,10 +78,10 @@ func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call poli
 	}
 	if j.outcome != policy.Deny {
 		j.toolID = e.Verdict.Tool.ID
+		j.guardrails, j.grants = e.matched()
 	}
 	if j.outcome == policy.Hold {
 		j.terms = demanded(e.Verdict)
-		j.guardrails, j.grants = e.matched()
 		if j.terms.demand.NotGranter {
 			j.terms.granters, err = granters(ctx, q.pool, j.grants)
 		}

@@ -188,12 +188,14 @@ func (q *Queue) Counts(ctx context.Context, who identity.Principal) (Counts, err
 			select p.issuer, p.subject, array(
 				select t.id from teams t
 				where t.idp_groups && p.groups
-				   or exists (select from team_members m where m.team_id = t.id and m.person_id = p.id)) as teams
+				   or exists (select from team_members m where m.team_id = t.id and m.person_id = p.id)) as teams,
+				array(select g.agent from agents g where g.owner_id = p.id and g.ended_at is null) as agents
 			from people p where p.id = @reader and p.disabled_at is null
 		)
 		select count(*) as waiting,
 		       count(*) filter (where a.team_ids && r.teams and v.person_id is null
-		           and not (r.issuer = a.caller_issuer and r.subject = a.caller_subject)) as for_me,
+		           and not (r.issuer = a.caller_issuer and r.subject = a.caller_subject)
+		           and not (@reader = any (a.granters)) and not (a.agent = any (r.agents))) as for_me,
 		       (select count(*) from approvals d
 		        where d.decided_at > clock_timestamp() - interval '24 hours'
 		          and exists (select from votes v where v.approval_id = d.id)) as decided_last_day

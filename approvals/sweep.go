@@ -88,7 +88,9 @@ const (
 		select approval_id from confirmations where state = 'redeemed' and outcome_by <= clock_timestamp() order by outcome_by limit $1`
 	dueReviews = `
 		select a.id from approvals a cross join registry_head h
-		where a.state in ('pending', 'approved') and (a.generation < h.generation or a.epoch <> h.epoch)
+		where a.state in ('pending', 'approved')
+		  and (a.generation < h.generation or a.epoch <> h.epoch
+		       or a.grants && array(select g.id from grants g where g.ended_at is null and g.not_after <= clock_timestamp()))
 		order by a.changed_at limit $1`
 )
 
@@ -174,7 +176,8 @@ func (q *Queue) sweepOutcome(ctx context.Context, id string) (did bool, err erro
 	return did && err == nil, err
 }
 
-// sweepPolicy judges an open request under a policy that is newer than the one it was judged by.
+// sweepPolicy judges an open request under a policy that is newer than the one it was judged by, or when the time of the
+// grant that would allow it is over.
 func (q *Queue) sweepPolicy(ctx context.Context, id string) (did bool, err error) {
 	r, err := load(ctx, q.pool, id)
 	if err != nil {
@@ -210,9 +213,10 @@ func (q *Queue) reviewTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement) (
 	if err != nil || r.Version != before {
 		return true, err
 	}
-	_, err = tx.Exec(ctx, `update approvals set generation = $2 where id = $1`, r.ID, j.generation)
+	_, err = tx.Exec(ctx, `update approvals set generation = @generation, guardrails = @guardrails, grants = @grants where id = @id`,
+		pgx.StrictNamedArgs{"id": r.ID, "generation": j.generation, "guardrails": j.guardrails, "grants": j.grants})
 	if err != nil {
-		return false, fmt.Errorf("noting the generation of %s: %w", r.ID, err)
+		return false, fmt.Errorf("noting what %s was judged by: %w", r.ID, err)
 	}
 	return false, nil
 }

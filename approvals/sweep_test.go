@@ -109,3 +109,24 @@ func TestTerminalStatesStay(t *testing.T) {
 		}
 	}
 }
+
+// TestSweepWhenAGrantEnds has the time of a grant be over, without a change of policy.
+func TestSweepWhenAGrantEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pending := w.ask(w.call("pending"))
+	approved := w.vote(w.ada, w.ask(w.call("approved")), Approve)
+	w.exec(`insert into grants (id, name, subject, resource, created_by) values ('grt_2', 'Some', '{}', '{}', 'test')`)
+	w.sweep(0)
+	w.exec(`update grants set not_after = clock_timestamp() where id = 'grt_1'`)
+	w.law.document = &policy.Document{Guardrails: w.law.document.Guardrails, Grants: []policy.Grant{{ID: "grt_2"}}}
+	w.sweep(0)
+	if n := read[int](w, `select count(*) from approvals where grants = '{grt_2}'`); n != 2 {
+		t.Errorf("%d requests are allowed by the other grant", n)
+	}
+	w.exec(`update grants set not_after = clock_timestamp() where id = 'grt_2'`)
+	w.law.outcome, w.law.reason = policy.Deny, policy.ReasonNoGrant
+	w.sweep(2)
+	w.wantState(pending, Superseded)
+	w.wantState(approved, Revoked)
+}

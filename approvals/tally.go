@@ -76,12 +76,5 @@ func (t *terms) count(cast []ballot) tally {
 }
 
 func (b *ballot) signedInAs(s *policy.StepUp) bool {
-	return s == nil || met(*s, &policy.Principal{AMR: b.AMR, ACR: b.ACR, AuthTime: b.AuthTime}, b.At)
-}
-
-// met reports whether p had signed in as s asks.
-func met(s policy.StepUp, p *policy.Principal, now time.Time) bool {
-	age := now.Sub(p.AuthTime)
-	fresh := s.MaxAgeSeconds == 0 || !p.AuthTime.IsZero() && age > -time.Minute && age <= time.Duration(s.MaxAgeSeconds)*time.Second
-	return fresh && (!s.MFA || p.SecondFactor()) && (s.ACR == nil || p.ACR != "" && slices.Contains(s.ACR, p.ACR))
+	return s == nil || s.Met(&policy.Principal{AMR: b.AMR, ACR: b.ACR, AuthTime: b.AuthTime}, b.At)
 }

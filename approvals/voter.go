@@ -156,5 +156,5 @@ func (s *seat) standing(who identity.Principal) Standing {
 
 // signedInAs reports whether a person's session began as s asks. What is not known of it does not.
 func signedInAs(who identity.Principal, s *policy.StepUp, now time.Time) bool {
-	return s == nil || met(*s, &policy.Principal{AMR: who.AMR, ACR: who.ACR, AuthTime: who.AuthTime}, now)
+	return s == nil || s.Met(&policy.Principal{AMR: who.AMR, ACR: who.ACR, AuthTime: who.AuthTime}, now)
 }
