@@ -298,10 +298,10 @@ func TestPrincipalFromClaims(t *testing.T) {
 	}{
 		{
 			"a person through an agent",
-			`{"iss":"https://i","sub":"s","name":"Ada","email":"a@x","groups":["g"],"azp":"agent","client_id":"other","amr":["mfa"],"auth_time":10,"model":"m"}`,
+			`{"iss":"https://i","sub":"s","name":"Ada","email":"a@x","groups":["g"],"azp":"agent","client_id":"other","amr":["mfa"],"acr":"urn:x","auth_time":10,"model":"m"}`,
 			policy.Principal{
 				Issuer: "https://i", Subject: "s", Name: "Ada", Email: "a@x", Groups: []string{"g"}, Agent: "agent", Model: "m",
-				ModelAssurance: policy.Attested, AMR: []string{"mfa"}, AuthTime: time.Unix(10, 0).UTC(),
+				ModelAssurance: policy.Attested, AMR: []string{"mfa"}, ACR: "urn:x", AuthTime: time.Unix(10, 0).UTC(),
 			},
 		},
 		{
@@ -321,6 +321,12 @@ func TestPrincipalFromClaims(t *testing.T) {
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+	for _, odd := range []string{`"acr":1`, `"acr":["urn:x"]`, `"acr":null`, `"acr":"a b"`, `"acr":"\u0000"`, `"acr":"` + strings.Repeat("a", 201) + `"`, `"auth_time":1e300`, `"auth_time":-1`} {
+		p, err := PrincipalFromClaims([]byte(`{"iss":"i","sub":"s",` + odd + `}`))
+		if err != nil || p.ACR != "" || !p.AuthTime.IsZero() {
+			t.Errorf("%s is read as %+v, %v", odd, p, err)
 		}
 	}
 	for _, bad := range []string{``, `[]`, `{"iss":"i"}`, `{"sub":"s"}`, `{"iss":"i","sub":"s","sub":"t"}`, `{"iss":"i","sub":7}`, `{"ISS":"i","SUB":"s"}`, `{"iss":"i","sub":"s","groups":[1]}`} {

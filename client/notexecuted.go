@@ -72,6 +72,8 @@ func denied(reason policy.Reason, tool string) *NotExecuted {
 		text = "DENIED by policy (not executed): a guardrail forbids this tool for you. Do not retry; ask an admin if it should be allowed."
 	case policy.ReasonMFARequired:
 		text = "SECOND FACTOR REQUIRED (not executed): ask your user to sign in again with a second factor; then call again with the new token."
+	case policy.ReasonStepUpRequired:
+		text = "SIGN-IN REQUIRED (not executed): ask your user to sign in again, in the way that the policy asks for; then call again with the new token."
 	case policy.ReasonConditionNotMet, policy.ReasonRequirementNotMet:
 		text = "DENIED by policy (not executed): the policy does not allow this tool with these arguments, or not now. Do not repeat the same call."
 	case policy.ReasonDrifted:

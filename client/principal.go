@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -24,8 +25,12 @@ type claims struct {
 	ClientID string   `json:"client_id"`
 	Model    string   `json:"model"`
 	AMR      oneOrAll `json:"amr"`
+	ACR      class    `json:"acr"`
 	AuthTime float64  `json:"auth_time"`
 }
+
+// maxTime is in the year 6325: a time beyond is nonsense, and beyond the year 9999 cannot be written as JSON.
+const maxTime = 1 << 37
 
 // oneOrAll reads a claim that is a list of strings or, as some providers write a list of one, a string.
 type oneOrAll []string
@@ -40,11 +45,24 @@ func (o *oneOrAll) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]string)(o))
 }
 
+// class is the name of an authentication context class. What cannot be one proves nothing, and makes no token unreadable.
+type class string
+
+// UnmarshalJSON reads printable ASCII without a space, or nothing.
+func (c *class) UnmarshalJSON(data []byte) error {
+	var s string
+	if json.Unmarshal(data, &s) != nil || len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		s = ""
+	}
+	*c = class(s)
+	return nil
+}
+
 // PrincipalFromClaims says who calls, from the payload of a token whose signature, issuer, audience and
 // times were verified already. Gateway and control plane both use it, so that they name the same principal.
 //
 // The agent is azp, else client_id. The claim "model" makes an attested model; without it the model is
-// unknown, until a request declares one.
+// unknown, until a request declares one. How the user signed in is amr, acr and auth_time.
 func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
 	if err := canonical.Check(payload, canonical.Limits{MaxBytes: 64 << 10, MaxDepth: 32}); err != nil {
 		return policy.Principal{}, fmt.Errorf("reading claims: %w", err)
@@ -58,7 +76,7 @@ func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
 	}
 	p := policy.Principal{
 		Issuer: c.Issuer, Subject: c.Subject, Name: c.Name, Email: c.Email, Groups: c.Groups,
-		Agent: c.Party, Model: c.Model, ModelAssurance: policy.Unknown, AMR: c.AMR,
+		Agent: c.Party, Model: c.Model, ModelAssurance: policy.Unknown, AMR: c.AMR, ACR: string(c.ACR),
 	}
 	if p.Name == "" {
 		p.Name = c.Username
@@ -69,7 +87,7 @@ func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
 	if p.Model != "" {
 		p.ModelAssurance = policy.Attested
 	}
-	if c.AuthTime > 0 {
+	if c.AuthTime > 0 && c.AuthTime < maxTime {
 		p.AuthTime = time.Unix(int64(c.AuthTime), 0).UTC()
 	}
 	return p, nil

@@ -43,6 +43,10 @@ type Config struct {
 type Issuer struct {
 	Issuer     string   `yaml:"issuer"`
 	Algorithms []string `yaml:"algorithms"` // none: RS256, ES256 and EdDSA
+
+	// SecondFactorACR are the acr_values by which a client asks this provider for a second factor. Callers who lack one are
+	// told them. None: the provider is asked for it in no such way.
+	SecondFactorACR []string `yaml:"second_factor_acr"`
 }
 
 // Command is a stdio server that this gateway may start. Nothing of the gateway's environment reaches it but
@@ -108,6 +112,9 @@ func (c Config) Validate() error {
 		require(absolute(i.Issuer), "issuer %q must be an http or https URL", i.Issuer)
 		for _, a := range i.Algorithms {
 			require(slices.Contains(algorithms, a), "issuer %q: algorithm %q is not one of %s", i.Issuer, a, strings.Join(algorithms, ", "))
+		}
+		for _, class := range i.SecondFactorACR {
+			require(class != "" && !strings.ContainsFunc(class, unquotable), "issuer %q: second_factor_acr %q must be printable ASCII without spaces and quotation marks", i.Issuer, class)
 		}
 	}
 	errs = append(errs, validateCommands(c.Commands))

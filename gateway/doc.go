@@ -23,6 +23,13 @@
 //     long is withheld whole, on whichever stream of the session it comes, and the caller is told so.
 //   - All of that is counted in each instance by itself, from nothing when it starts: behind a balancer with three of them,
 //     a caller may get up to three times as much.
+//   - Where only the sign-in of the user is in the way, the answer is 401 with error="insufficient_user_authentication" (RFC
+//     9470): a client that knows it asks the provider for what acr_values and max_age name, and makes the call again with the
+//     new token. No answer has begun by then, whatever the era of the protocol and the transport of the server are, so that
+//     there is none that could not carry it; batches are refused anyway. Clients that only know 401 sign their user in as
+//     ever. So a token that was issued after such a challenge, and is no better, gets a denial that the model can read, and
+//     no second challenge: the provider does not do what is asked for, and to ask again would send the user round in
+//     circles. Who presents the same token again is challenged again.
 //   - A caller's token goes to nobody but the control plane, as evidence of who asks for an approval.
 //
 // It speaks both eras of MCP on one address: up to 2025-11-25 with initialize and sessions, which it binds to

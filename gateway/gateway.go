@@ -30,6 +30,7 @@ type Gateway struct {
 	watch      *watcher
 	held       *heldCalls
 	limits     *limits
+	challenged challenges
 	stdio      *stdioPool
 	background background
 	dialer     *dialer

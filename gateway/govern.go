@@ -16,6 +16,9 @@ type decision struct {
 	Path     string          `json:"path,omitempty"` // of an argument that is not valid
 
 	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"` // of a rate limit or a token budget
+
+	MaxAgeSeconds int      `json:"maxAgeSeconds,omitempty"` // of the sign-in that is asked for
+	ACRValues     []string `json:"acrValues,omitempty"`
 }
 
 func (x *exchange) decide(u use) policy.Verdict { return x.snapshot.Index.Decide(x.asked(u)) }
@@ -37,6 +40,9 @@ func (x *exchange) govern() error {
 	v := x.decide(u)
 	if v.Outcome == policy.Deny && !x.snapshot.Index.Granted(x.asked(u)) {
 		return x.hide(v.Reason)
+	}
+	if v.Reason == policy.ReasonMFARequired || v.Reason == policy.ReasonStepUpRequired {
+		return x.askSignIn(v)
 	}
 	if v.Outcome == policy.Deny && !forArguments(v.Reason) {
 		return x.deny(v.Reason, denialText(v.Reason, u))
@@ -88,8 +94,6 @@ func denialText(reason policy.Reason, u use) string {
 	switch reason {
 	case policy.ReasonDeniedByGuardrail:
 		return fmt.Sprintf("DENIED by policy (not executed): a guardrail forbids this %s for you. Do not retry; ask an admin if it should be allowed.", u.kind)
-	case policy.ReasonMFARequired:
-		return fmt.Sprintf("SECOND FACTOR REQUIRED (not executed): this %s is only for people who signed in with a second factor. Ask your user to sign in again with one; then call again with the new token.", u.kind)
 	case policy.ReasonConditionNotMet:
 		return fmt.Sprintf("DENIED by policy (not executed): the grant you have for this %s does not cover these arguments, or not now. Do not repeat the same call. Ask for less if that serves you; else ask an admin for a grant that covers it.", u.kind)
 	case policy.ReasonRequirementNotMet:

@@ -29,7 +29,8 @@ var tokenTypes = []string{"", "jwt", "at+jwt", "application/at+jwt"}
 // caller is who makes a request, and until when we know that.
 type caller struct {
 	principal policy.Principal
-	token     string // evidence for an approval; goes to nobody else
+	token     string    // evidence for an approval; goes to nobody else
+	issued    time.Time // zero when the token does not say
 	expires   time.Time
 }
 
@@ -140,7 +141,14 @@ func (v *verifier) read(token, issuer string, payload []byte) (*caller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
-	return &caller{principal: principal, token: token, expires: c.Expiry.Time().Add(leeway)}, nil
+	return &caller{principal: principal, token: token, issued: issued(c), expires: c.Expiry.Time().Add(leeway)}, nil
+}
+
+func issued(c jwt.Claims) time.Time {
+	if c.IssuedAt == nil {
+		return time.Time{}
+	}
+	return c.IssuedAt.Time()
 }
 
 var everyAlgorithm = func() []jose.SignatureAlgorithm {
