@@ -32,20 +32,25 @@ func noSuchAllowance() error {
 // RevokeAllowance ends an allowance, and takes back what it approved and is not redeemed. It is for a person in a
 // signed-in session: an admin, or one who could decide the request that opened it.
 //
+// It answers the id of the request that opened the allowance, also with a problem, where there is one.
+//
 // It needs identity.Vote. Problems: NotFound no_such_allowance, Forbidden, Invalid reason_missing with the field
 // "reason", Conflict allowance_ended with the field "state".
-func (q *Queue) RevokeAllowance(ctx context.Context, who identity.Principal, id, reason string) error {
+func (q *Queue) RevokeAllowance(ctx context.Context, who identity.Principal, id, reason string) (approvalID string, err error) {
 	refused := audit.Event{Kind: "allowance.refused", Who: who, TargetKind: "allowance", TargetID: id}
 	if err := who.Can(identity.Vote, ""); err != nil {
-		return q.refuse(ctx, refused, err)
+		return "", q.refuse(ctx, refused, err)
+	}
+	origin, err := originOf(ctx, q.pool, id)
+	if err != nil {
+		return "", err
 	}
 	reason = strings.TrimSpace(reason)
 	if why := told(reason, "Say why you end the allowance."); why != "" {
-		return problem.New(problem.Invalid, "reason_missing", "The allowance was not ended.").Field("reason", why)
+		return origin.ID, problem.New(problem.Invalid, "reason_missing", "The allowance was not ended.").Field("reason", why)
 	}
-	err := q.inTx(ctx, func(tx pgx.Tx) (refusal, err error) {
-		origin, err := lockOrigin(ctx, tx, id)
-		if err != nil {
+	err = q.inTx(ctx, func(tx pgx.Tx) (refusal, err error) {
+		if origin, err = lock(ctx, tx, origin.ID); err != nil { // requests are locked before allowances
 			return nil, err
 		}
 		s, err := standing(ctx, tx, who, origin.ID)
@@ -67,20 +72,7 @@ func (q *Queue) RevokeAllowance(ctx context.Context, who identity.Principal, id,
 		}
 		return nil, err
 	})
-	return q.refuse(ctx, refused, err)
-}
-
-// lockOrigin locks the request that opened an allowance: requests are locked before allowances.
-func lockOrigin(ctx context.Context, tx pgx.Tx, allowanceID string) (row, error) {
-	var id string
-	err := tx.QueryRow(ctx, `select approval_id from allowances where id = $1`, allowanceID).Scan(&id)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows), err != nil && badText(allowanceID) != "":
-		return row{}, noSuchAllowance()
-	case err != nil:
-		return row{}, fmt.Errorf("reading allowance %q: %w", allowanceID, err)
-	}
-	return lock(ctx, tx, id)
+	return origin.ID, q.refuse(ctx, refused, err)
 }
 
 // endAllowanceTx ends the allowance of a request that is revoked, if it has one.
@@ -160,9 +152,12 @@ const (
 )
 
 func (q *Queue) sweepAllowance(ctx context.Context, id string) (did bool, err error) {
+	origin, err := originOf(ctx, q.pool, id)
+	if err != nil {
+		return false, err
+	}
 	err = q.inTx(ctx, func(tx pgx.Tx) (_, err error) {
-		origin, err := lockOrigin(ctx, tx, id)
-		if err != nil {
+		if origin, err = lock(ctx, tx, origin.ID); err != nil {
 			return nil, err
 		}
 		w, err := lockAllowance(ctx, tx, id)
@@ -178,17 +173,16 @@ func (q *Queue) sweepAllowance(ctx context.Context, id string) (did bool, err er
 // sweepAllowancePolicy judges the call that opened an allowance under a newer policy: when that denies it, the allowance
 // ends. When it only asks for more than the approval had, each use finds out by itself.
 func (q *Queue) sweepAllowancePolicy(ctx context.Context, id string) (did bool, err error) {
-	r, err := originOf(ctx, q.pool, id)
+	origin, err := originOf(ctx, q.pool, id)
 	if err != nil {
 		return false, err
 	}
-	j, err := q.judgeRow(ctx, &r)
+	j, err := q.judgeRow(ctx, &origin)
 	if err != nil {
 		return false, err
 	}
 	err = q.inTx(ctx, func(tx pgx.Tx) (_, err error) {
-		origin, err := lockOrigin(ctx, tx, id)
-		if err != nil {
+		if origin, err = lock(ctx, tx, origin.ID); err != nil {
 			return nil, err
 		}
 		w, err := lockAllowance(ctx, tx, id)
@@ -215,7 +209,10 @@ func originOf(ctx context.Context, db querier, allowanceID string) (row, error) 
 	r, err := oneRow(ctx, db, `
 		select `+columns+` from approvals a where a.id = (select approval_id from allowances where id = @id)`,
 		pgx.StrictNamedArgs{"id": allowanceID})
-	if err != nil {
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), err != nil && badText(allowanceID) != "":
+		return row{}, noSuchAllowance()
+	case err != nil:
 		return row{}, fmt.Errorf("reading the request that opened allowance %q: %w", allowanceID, err)
 	}
 	return r, nil
