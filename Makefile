@@ -58,6 +58,24 @@ lint: ## The linters of .golangci.yml, go vet among them
 verify: ## Check that generated files, formatting and go.mod are as the generators would leave them
 	@tools/verify
 
+.PHONY: soak
+soak: ## The proofs of "at most once", for long (REDEMPTIONS=1000000 ROUNDS=100 HISTORIES=500 CHECKS=2000, MINUTES=60 at most for each)
+	@$(with) postgres cc -- $(MAKE) --no-print-directory soaked | grep --line-buffered -v '^=== '
+
+REDEMPTIONS ?= 1000000
+ROUNDS      ?= 100
+HISTORIES   ?= 500
+CHECKS      ?= 2000
+MINUTES     ?= 60
+soaking     := -count=1 -timeout=0 -v -soak.minutes=$(MINUTES)
+
+.PHONY: soaked
+soaked:
+	@$(GO) test ./approvals $(soaking) -run='^TestRedeemRace$$' -soak.tokens=$$(( $(REDEMPTIONS) / 32 ))
+	@$(GO) test ./approvals $(soaking) -run='^TestCrash$$' -soak.rounds=$(ROUNDS)
+	@$(GO) test ./approvals $(soaking) -run='^TestModel' -soak.histories=$(HISTORIES) -rapid.checks=$(CHECKS)
+	@$(GO) test ./cmd/countersign $(soaking) -run='^TestCrash$$' -soak.rounds=$(ROUNDS)
+
 .PHONY: bench
 bench: bin/opa ## Measure the performance budget, floor beside ours, and print it as a Markdown table
 	@$(with) postgres -- $(GO) run ./bench

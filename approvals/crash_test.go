@@ -217,7 +217,7 @@ func (c *child) kill(t *testing.T) {
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	rounds := soak.rounds
-	tokens := 300 + 100*rounds
+	tokens := 300 + 200*rounds
 	db := pgtest.NewServer(t, true)
 	w := newWorldOn(t, openPool(t, db.OwnerDSN), openPool(t, db.RuntimeDSN))
 	populate(t, w.owner)
@@ -229,7 +229,11 @@ func TestCrash(t *testing.T) {
 	writeTokens(t, o.TokenFile, all)
 	acked := &granted{byToken: map[int][]string{}}
 	var c *child
-	for round := range rounds {
+	began := time.Now()
+	for round := 0; round < rounds && !soak.over(began); round++ {
+		if round%10 == 9 {
+			t.Logf("round %d of %d after %v: %d redemptions acknowledged", round+1, rounds, time.Since(began).Round(time.Second), acked.count())
+		}
 		if c == nil {
 			o.Name = fmt.Sprintf("child%d", round)
 			c = startChild(t, o, acked)

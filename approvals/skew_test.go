@@ -30,7 +30,7 @@ func (c clock) moveTo(d time.Duration) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	defer f.Close() // WriteAt tells
+	defer f.Close()                                                                                       // WriteAt tells
 	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(d/time.Second)), 0); err != nil { //nolint:gosec // two's complement, as C reads it
 		c.t.Fatal(err)
 	}

@@ -9,8 +9,11 @@ import (
 	"countersign/client"
 )
 
-// crashRounds is short in make test and long in make soak.
-var crashRounds = flag.Int("soak.rounds", 4, "how often something is killed at a random point")
+// The crash test is short in make test and long in make soak.
+var (
+	crashRounds  = flag.Int("soak.rounds", 4, "how often something is killed at a random point")
+	crashMinutes = flag.Int("soak.minutes", 0, "when to kill nothing any more; 0: never")
+)
 
 const outcome = "/outcome"
 

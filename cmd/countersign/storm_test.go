@@ -36,7 +36,7 @@ func (c *crashWorld) storm(rounds int) {
 	}
 	began := time.Now()
 	for round := range rounds {
-		if !s.awaitMore(3) {
+		if !s.awaitMore(3) || *crashMinutes > 0 && time.Since(began).Minutes() > float64(*crashMinutes) {
 			break
 		}
 		time.Sleep(rand.N(150 * time.Millisecond))
