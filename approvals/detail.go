@@ -29,6 +29,14 @@ type Detail struct {
 	Guardrails       []Rule     // why it is held
 	Grants           []Rule     // what would allow it
 	TeamIDs          []string
+	Ways             []Way          // any one of them is enough
+	Fallback         *Escalation    // who is asked as well if nobody decides in time; nil: nobody
+	MostScope        *Scope         // the most that may be approved beside the very call; nil: nothing
+	GivenScope       *Scope         // what was
+	StepUp           *policy.StepUp // how who approves has to have signed in
+	RevealedAt       *time.Time     // its caller was shown the token
+	Cues             Cues           // what stands out
+	Previous         *Previous      // the last call of the same tool that was approved; nil: there is none that can be compared
 	Votes            []CastVote
 	Confirmations    []Confirmation
 	Timeline         []audit.Entry // oldest first
@@ -45,14 +53,30 @@ type Rule struct {
 
 // CastVote is one person's vote.
 type CastVote struct {
-	PersonID string
-	Name     string
-	Decision Decision
-	Reason   string
-	AMR      []string
-	AuthTime time.Time
-	At       time.Time
-	Counts   bool // the voter may still vote
+	PersonID  string
+	Name      string
+	Decision  Decision
+	Reason    string
+	AMR       []string
+	AuthTime  time.Time
+	At        time.Time
+	Scope     *Scope // what it allows beside the very call
+	Emergency bool   // it decided alone
+	Counts    bool   // the voter may still vote
+}
+
+// Way is one of the sets of people who may approve, and how far it is.
+type Way struct {
+	Teams  []string // names; none: nobody
+	Quorum int
+	Votes  int // that count
+}
+
+// Escalation is who is asked as well when time passes.
+type Escalation struct {
+	Way
+	At    time.Time // when; or when it was
+	Asked bool
 }
 
 // Confirmation is one token's life. There are several when one ran out and another was claimed.
@@ -99,6 +123,17 @@ func (q *Queue) detailTx(ctx context.Context, tx pgx.Tx, who identity.Principal,
 	if d.Votes, err = castVotes(ctx, tx, id); err != nil {
 		return err
 	}
+	if err := waysInto(ctx, tx, &r, d); err != nil {
+		return err
+	}
+	if r.PurgedAt == nil {
+		if d.Cues, err = q.cues(ctx, tx, &r, len(d.Arguments)); err != nil {
+			return err
+		}
+		if d.Previous, err = q.previous(ctx, tx, &r, d.Arguments); err != nil {
+			return err
+		}
+	}
 	if d.Confirmations, err = confirmations(ctx, tx, id); err != nil {
 		return err
 	}
@@ -125,7 +160,7 @@ func summary(ctx context.Context, tx pgx.Tx, who identity.Principal, id string) 
 // openInto decrypts the call, and makes sure that it is the one whose digest everybody sees. Of one that was wiped only
 // the digests are left.
 func (q *Queue) openInto(r row, d *Detail) (err error) {
-	d.TeamIDs, d.PurgedAt = r.TeamIDs, r.PurgedAt
+	d.TeamIDs, d.PurgedAt, d.RevealedAt = r.TeamIDs, r.PurgedAt, r.RevealedAt
 	if r.PurgedAt != nil {
 		d.CallDigest = r.digest()
 		copy(d.Definition[:], r.DefinitionDigest)
@@ -162,7 +197,7 @@ func readRules(ctx context.Context, tx pgx.Tx, r row, d *Detail) (err error) {
 
 func castVotes(ctx context.Context, tx pgx.Tx, id string) ([]CastVote, error) {
 	rows, _ := tx.Query(ctx, `
-		select v.person_id, coalesce(nullif(p.name, ''), p.email) as name, v.decision, v.reason, v.amr, v.auth_time, v.at,
+		select v.person_id, coalesce(nullif(p.name, ''), p.email) as name, v.decision, v.reason, v.amr, v.auth_time, v.at, v.scope, v.emergency,
 		       `+member+` and not `+caller+` as counts
 		from votes v join people p on p.id = v.person_id join approvals a on a.id = v.approval_id
 		where v.approval_id = $1 order by v.at, v.person_id`, id)

@@ -46,6 +46,7 @@ type Summary struct {
 	ClaimBy       *time.Time
 	ChangedAt     time.Time
 	Execution     ConfirmationState // of the newest confirmation; "" when there is none
+	Emergency     bool              // one person approved it alone
 	Mine          bool              // the reader is the caller
 	MayDecide     bool              // the reader may vote
 	Now           time.Time         // the database's clock, which all times are to be compared with
@@ -60,7 +61,7 @@ const summaryColumns = `a.id, a.state, a.state_reason, a.version, a.server_id, a
 	coalesce((select decider.name from people decider where decider.id = a.decided_by), '') as decided_by,
 	a.created_at, a.expires_at, a.decided_at, a.claim_by, a.changed_at,
 	coalesce((select c.state from confirmations c where c.approval_id = a.id order by c.issued_at desc, c.id desc limit 1), '') as execution,
-	coalesce(` + caller + `, false) as mine,
+	a.emergency, coalesce(` + caller + `, false) as mine,
 	` + mayDecide + ` as may_decide,
 	clock_timestamp() as now`
 
@@ -75,13 +76,39 @@ const summaryTables = `approvals a
 
 // Filter selects requests. Zero fields select everything.
 type Filter struct {
-	Waiting   bool    // the queue: pending requests by deadline; otherwise the newest first
-	States    []State // history only
-	ServerID  string
-	Caller    string // subject, or name
-	MayDecide bool   // only what the reader may vote on
-	After     string // Page.Next of the page before
-	Limit     int    // 1 to 200, default 50
+	Waiting   bool      // the queue: pending requests by deadline; otherwise the newest first
+	States    []State   // history only
+	ServerID  string    // id or name
+	Tool      string    // name
+	Caller    string    // subject, or name
+	Agent     string    // as tokens name it
+	DecidedBy string    // name of the person who made the deciding vote
+	From, To  time.Time // asked at or after From, and before To
+	Mine      bool      // only the reader's own calls
+	Emergency bool      // only what one person approved alone
+	MayDecide bool      // only what the reader may vote on
+	After     string    // Page.Next of the page before
+	Limit     int       // 1 to 200, default 50
+}
+
+// filtered is SQL: whether request a is what a Filter selects.
+const filtered = `(@server = '' or a.server_id = @server or lower(a.server_name) = lower(@server))
+		  and (@tool = '' or lower(a.tool_name) = lower(@tool))
+		  and (@caller = '' or a.caller_subject = @caller or lower(a.caller_name) = lower(@caller))
+		  and (@agent = '' or a.agent = @agent)
+		  and (@decider = '' or exists (select from people d where d.id = a.decided_by and lower(d.name) = lower(@decider)))
+		  and (@from::timestamptz is null or a.created_at >= @from)
+		  and (@to::timestamptz is null or a.created_at < @to)
+		  and (not @mine or (a.caller_issuer, a.caller_subject) = (select me.issuer, me.subject from people me where me.id = @reader))
+		  and (not @emergency or a.emergency)
+		  and (not @may_decide or ` + mayDecide + `)`
+
+// moment is a time for the database; none is null.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // Page is one page of a list. Next is empty on the last.
@@ -91,7 +118,7 @@ type Page struct {
 }
 
 // List gives the queue, or the history. It needs identity.ReadApprovals. A cursor that cannot be read is
-// Invalid (bad_cursor).
+// Invalid (bad_cursor), and so is a filter that is no text (bad_filter).
 func (q *Queue) List(ctx context.Context, who identity.Principal, f Filter) (Page, error) {
 	if err := who.Can(identity.ReadApprovals, ""); err != nil {
 		return Page{}, err
@@ -99,6 +126,9 @@ func (q *Queue) List(ctx context.Context, who identity.Principal, f Filter) (Pag
 	after, err := parseCursor(f.After)
 	if err != nil {
 		return Page{}, err
+	}
+	if err := texts(f.ServerID, f.Tool, f.Caller, f.Agent, f.DecidedBy); err != nil {
+		return Page{}, problem.New(problem.Invalid, "bad_filter", "A filter is no text that a request could have.").Because(err)
 	}
 	if f.Limit <= 0 || f.Limit > 200 {
 		f.Limit = 50
@@ -114,14 +144,13 @@ func (q *Queue) List(ctx context.Context, who identity.Principal, f Filter) (Pag
 		select `+summaryColumns+`
 		from `+summaryTables+`
 		where `+where+`
-		  and (@server = '' or a.server_id = @server)
-		  and (@caller = '' or a.caller_subject = @caller or lower(a.caller_name) = lower(@caller))
-		  and (not @only_mine or `+mayDecide+`)
+		  and `+filtered+`
 		order by `+order+`
 		limit @limit`,
 		pgx.StrictNamedArgs{
-			"reader": who.ID, "states": append([]State{}, f.States...), "server": f.ServerID, "caller": f.Caller,
-			"after_at": after.At, "after_id": after.ID, "only_mine": f.MayDecide, "limit": f.Limit + 1,
+			"reader": who.ID, "states": append([]State{}, f.States...), "server": f.ServerID, "tool": f.Tool, "caller": f.Caller,
+			"agent": f.Agent, "decider": f.DecidedBy, "from": moment(f.From), "to": moment(f.To), "mine": f.Mine,
+			"emergency": f.Emergency, "may_decide": f.MayDecide, "after_at": after.At, "after_id": after.ID, "limit": f.Limit + 1,
 		})
 	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[Summary])
 	if err != nil {

@@ -231,3 +231,45 @@ func TestMark(t *testing.T) {
 	}
 	changed("after the outcome", true)
 }
+
+func TestListFilters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	open := w.ask(w.call(1))
+	denied := w.vote(w.ada, w.ask(w.call(2)), Deny)
+	w.exec(`update approvals set created_at = '2026-01-02 12:00Z', agent = 'nightly', emergency = true where id = $1`, denied.ID)
+	day := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		who    identity.Principal
+		filter Filter
+		want   []Request
+	}{
+		"all":               {w.ada, Filter{}, []Request{open, denied}},
+		"by tool":           {w.ada, Filter{Tool: "Delete_Orders", ServerID: "com.example/Orders"}, []Request{open, denied}},
+		"of another tool":   {w.ada, Filter{Tool: "drop"}, nil},
+		"by agent":          {w.ada, Filter{Agent: "nightly"}, []Request{denied}},
+		"by who decided":    {w.ada, Filter{DecidedBy: "ada"}, []Request{denied}},
+		"of a day":          {w.ada, Filter{From: day, To: day.AddDate(0, 0, 1)}, []Request{denied}},
+		"of the day before": {w.ada, Filter{To: day}, nil},
+		"emergencies":       {w.ada, Filter{Emergency: true}, []Request{denied}},
+		"one's own":         {w.tomas, Filter{Mine: true}, []Request{open, denied}},
+		"of somebody else":  {w.ada, Filter{Mine: true}, nil},
+	} {
+		page, err := w.queue.List(t.Context(), c.who, c.filter)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var got, want []string
+		for _, s := range page.Items {
+			got = append(got, s.ID)
+		}
+		for _, r := range c.want {
+			want = append(want, r.ID)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+	_, err := w.queue.List(t.Context(), w.ada, Filter{Agent: "a\x00b"})
+	wantProblem(t, err, problem.Invalid, "bad_filter")
+}

@@ -42,6 +42,8 @@ type Config struct {
 	PendingCap    int           // pending requests of one agent for one person; default 20
 	AskRate       int           // new requests of one agent for one person in a minute; default 30
 
+	Location *time.Location // where the hours of work are told; default UTC
+
 	Log *slog.Logger
 }
 
