@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/errgroup"
@@ -63,6 +64,7 @@ type Config struct {
 	MaxStaleSeconds int              // 0: delivery.DefaultMaxStaleSeconds
 	Sample          *Sample          // offered with one click; nil outside countersign up
 	Relaxed         bool             // tests only: the database may run with fsync off
+	Tracer          pgx.QueryTracer  // tests only: is told of every query
 	Log             *slog.Logger     // nil: nothing is logged
 	Now             func() time.Time // nil: time.Now; for how long ago something was, never for what happened when
 }
@@ -157,7 +159,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func openDatabase(ctx context.Context, cfg Config) (*pgxpool.Pool, error) {
-	pool, err := postgres.Open(ctx, cfg.DatabaseURL, cfg.Log)
+	pool, err := postgres.OpenTraced(ctx, cfg.DatabaseURL, cfg.Log, cfg.Tracer)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the database: %w", err)
 	}

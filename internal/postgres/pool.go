@@ -52,10 +52,16 @@ var sessionDefaults = map[string]string{
 // still starting. Session parameters and pool sizes (pool_max_conns, …) in the
 // DSN win over the defaults. Timestamps arrive in UTC.
 func Open(ctx context.Context, dsn string, log *slog.Logger) (*pgxpool.Pool, error) {
+	return OpenTraced(ctx, dsn, log, nil)
+}
+
+// OpenTraced is Open with somebody who is told of every query.
+func OpenTraced(ctx context.Context, dsn string, log *slog.Logger, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
 	cfg, err := poolConfig(dsn, log)
 	if err != nil {
 		return nil, err
 	}
+	cfg.ConnConfig.Tracer = tracer
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("opening the connection pool: %w", err)
