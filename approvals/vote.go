@@ -153,7 +153,7 @@ func (q *Queue) ballotTx(ctx context.Context, tx pgx.Tx, r *row, who identity.Pr
 	case v.SeenDigest != r.digest():
 		return r.conflict("call_changed", "The page showed another call than the one that is asked for. Reload it."), nil
 	case v.Version != r.Version:
-		return r.conflict("version_changed", "Something happened to this request while you looked. Reload the page and decide again."), nil
+		return outdatedTx(ctx, tx, r)
 	case v.Decision == Approve && s.approvalRefusal() != nil:
 		return s.approvalRefusal(), nil
 	}
@@ -202,9 +202,11 @@ func takeTermsTx(ctx context.Context, tx pgx.Tx, r *row, j *judgement) error {
 	if err != nil {
 		return fmt.Errorf("giving approval request %s the terms of the new policy: %w", r.ID, err)
 	}
+	changed := t.changes(r.terms())
 	*r = moved
 	return audit.Append(ctx, tx, r.event("approval.terms_changed", system, map[string]any{
-		"quorum": r.Quorum, "deny_quorum": r.DenyQuorum, "teams": r.TeamIDs, "terms": r.Terms, "generation": r.Generation,
+		"changed": changed,
+		"quorum":  r.Quorum, "deny_quorum": r.DenyQuorum, "teams": r.TeamIDs, "terms": r.Terms, "generation": r.Generation,
 	}))
 }
 

@@ -202,7 +202,7 @@ func TestAPageLeftOpenOverAPolicyChange(t *testing.T) {
 		Effect: policy.Effect{Approval: &policy.Approval{Quorum: 2, OwningTeam: true}},
 	})
 	must(t, err)
-	tessa.post(at+"/decision", form).want(t, http.StatusConflict, "2 approvals") // as it is now, to decide on again
+	tessa.post(at+"/decision", form).want(t, http.StatusConflict, "the policy changed: 2 approvals are needed instead of 1") // as it is now, to decide on again
 	if votes := read[int](a.w, `select count(*) from votes`); votes != 0 {
 		t.Errorf("%d votes count", votes)
 	}
