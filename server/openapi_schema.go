@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"countersign/approvals"
 	"countersign/canonical"
 	"countersign/client"
 	"countersign/delivery"
@@ -60,6 +61,14 @@ var known = map[reflect.Type][]any{
 	reflect.TypeFor[client.ApprovalState](): values(
 		client.ApprovalPending, client.ApprovalApproved, client.ApprovalDenied, client.ApprovalExpired, client.ApprovalCancelled,
 		client.ApprovalSuperseded, client.ApprovalRevoked, client.ApprovalClosed, client.ApprovalNotRequired),
+	reflect.TypeFor[approvals.State](): values(
+		approvals.Pending, approvals.Approved, approvals.Denied, approvals.Expired, approvals.Cancelled, approvals.Superseded,
+		approvals.Revoked, approvals.Closed),
+	reflect.TypeFor[approvals.ConfirmationState](): values(
+		approvals.TokenIssued, approvals.TokenExpired, approvals.TokenRevoked, approvals.Redeemed, approvals.Succeeded, approvals.Failed, approvals.Indeterminate),
+	reflect.TypeFor[approvals.AllowanceState](): values(
+		approvals.AllowanceOpen, approvals.AllowanceUsedUp, approvals.AllowanceExpired, approvals.AllowanceRevoked),
+	reflect.TypeFor[approvals.Decision]():   values(approvals.Approve, approvals.Deny),
 	reflect.TypeFor[client.OutcomeStatus](): values(client.Succeeded, client.Failed, client.Indeterminate),
 	reflect.TypeFor[client.Decision]():      values(client.AllowedCall, client.DeniedCall, client.HeldCall, client.FailedCall),
 }
