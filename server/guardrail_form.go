@@ -1,7 +1,10 @@
 package server
 
 import (
+	"cmp"
+	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,10 +46,9 @@ func (f guardrailForm) effect() policy.Effect {
 	case "require":
 		return policy.Effect{Require: strings.TrimSpace(f.Get("require"))}
 	case "approval":
-		return policy.Effect{Approval: &policy.Approval{
-			Quorum: f.number("quorum"), DenyQuorum: f.number("deny_quorum"), PendingSeconds: 60 * f.number("pending"),
-			OwningTeam: f.Get("owning_team") != "", Teams: f.Values["approvers"],
-		}}
+		return policy.Effect{Approval: f.approval()}
+	case "step_up":
+		return policy.Effect{StepUp: cmp.Or(f.stepUp("fresh_"), &policy.StepUp{})}
 	}
 	return policy.Effect{}
 }
@@ -104,9 +106,7 @@ func (f guardrailForm) view(teams []registry.Team) web.NewGuardrail {
 		Tokens: f.Get("tokens"), TokensPer: periodsWith(f.Get("tokens_per")), Kilobytes: f.Get("kilobytes"), Require: f.Get("require"),
 	}
 	view.Who.Everyone, view.Except.AllowDeclared = f.Get("everyone") != "", f.Get("except_declared") != ""
-	for _, team := range teams {
-		view.Teams = append(view.Teams, web.Option{Value: team.ID, Label: team.Name, Selected: slices.Contains(f.Values["approvers"], team.ID)})
-	}
+	view.Teams, view.Approval, view.Fresh = teamTicks(teams, f.Values["approvers"]), f.approvalView(teams), f.stepUpView("fresh_")
 	return view
 }
 
@@ -130,29 +130,20 @@ func formOfGuardrail(g registry.Guardrail) guardrailForm {
 }
 
 func (f guardrailForm) setEffect(e policy.Effect) {
-	set := func(field string, n int) {
-		if n != 0 {
-			f.Set(field, strconv.Itoa(n))
-		}
-	}
 	f.Set("effect", effectName(e))
 	switch {
 	case e.Approval != nil:
-		set("quorum", e.Approval.Quorum)
-		set("deny_quorum", e.Approval.DenyQuorum)
-		set("pending", e.Approval.PendingSeconds/60)
-		f.Values["approvers"] = e.Approval.Teams
-		if e.Approval.OwningTeam {
-			f.Set("owning_team", "yes")
-		}
+		f.setApproval(e.Approval)
+	case e.StepUp != nil:
+		f.setStepUp("fresh_", e.StepUp)
 	case e.RateLimit != nil:
-		set("calls", e.RateLimit.Calls)
-		set("per", e.RateLimit.Seconds)
+		f.setNumber("calls", e.RateLimit.Calls)
+		f.setNumber("per", e.RateLimit.Seconds)
 	case e.TokenBudget != nil:
-		set("tokens", e.TokenBudget.Tokens)
-		set("tokens_per", e.TokenBudget.Seconds)
+		f.setNumber("tokens", e.TokenBudget.Tokens)
+		f.setNumber("tokens_per", e.TokenBudget.Seconds)
 	case e.MaxResponseBytes > 0:
-		set("kilobytes", int(max(1, e.MaxResponseBytes/1024)))
+		f.setNumber("kilobytes", int(max(1, e.MaxResponseBytes/1024)))
 	case e.Require != "":
 		f.Set("require", e.Require)
 	}
@@ -165,6 +156,8 @@ func effectName(e policy.Effect) string {
 		return "deny"
 	case e.MFA:
 		return "mfa"
+	case e.StepUp != nil:
+		return "step_up"
 	case e.RateLimit != nil:
 		return "rate_limit"
 	case e.TokenBudget != nil:
@@ -177,15 +170,23 @@ func effectName(e policy.Effect) string {
 	return "approval"
 }
 
-// effectFields are those that say what happens to a call.
-var effectFields = []string{"effect", "quorum", "deny_quorum", "pending", "owning_team", "calls", "per", "tokens", "tokens_per", "kilobytes", "require"}
+// effectField says which fields say what happens to a call.
+var effectField = regexp.MustCompile(`^(effect|quorum|deny_quorum|pending|owning_team|approvers|evidence|not_granter|calls|per|tokens|tokens_per|kilobytes|require|` +
+	`(alt\d|fallback|vote|fresh|scope|glass)_[a-z_]+)$`)
 
 // sameEffect says whether two forms show the same effect.
 func (f guardrailForm) sameEffect(other guardrailForm) bool {
-	for _, field := range effectFields {
-		if strings.TrimSpace(f.Get(field)) != strings.TrimSpace(other.Get(field)) {
-			return false
+	return maps.Equal(f.shownEffect(), other.shownEffect())
+}
+
+// shownEffect is what stands in the fields of the effect; browsers write line breaks their own way.
+func (f guardrailForm) shownEffect() map[string]string {
+	shown := map[string]string{}
+	for name, values := range f.Values {
+		text := strings.TrimSpace(strings.ReplaceAll(strings.Join(values, "\x00"), "\r\n", "\n"))
+		if effectField.MatchString(name) && text != "" {
+			shown[name] = text
 		}
 	}
-	return slices.Equal(f.Values["approvers"], other.Values["approvers"])
+	return shown
 }

@@ -72,6 +72,8 @@ func effectWords(e policy.Effect, teams []registry.Team) string {
 		return "Denied"
 	case e.MFA:
 		return "A sign-in with a second factor"
+	case e.StepUp != nil:
+		return "A sign-in: " + e.StepUp.Words()
 	case e.RateLimit != nil:
 		return "At most " + e.RateLimit.Words() + " each"
 	case e.TokenBudget != nil:
@@ -84,22 +86,11 @@ func effectWords(e policy.Effect, teams []registry.Team) string {
 	case e.Approval == nil:
 		return "No effect"
 	}
-	var from []string
-	if e.Approval.OwningTeam {
-		from = append(from, "the owning team")
+	names := policy.Wording{Teams: map[string]string{}}
+	for _, team := range teams {
+		names.Teams[team.ID] = team.Name
 	}
-	for _, id := range e.Approval.Teams {
-		for _, team := range teams {
-			if team.ID == id {
-				from = append(from, team.Name)
-			}
-		}
-	}
-	count := "one person"
-	if e.Approval.Quorum > 1 {
-		count = strconv.Itoa(e.Approval.Quorum) + " people"
-	}
-	return "Approval by " + count + " of " + strings.Join(from, " or ") + ", never the caller,"
+	return "Approval by " + e.Approval.Words(names) + ", never the caller,"
 }
 
 func bytesWords(n int64) string {

@@ -36,7 +36,7 @@ func TestAGuardrailIsMadeAndEnded(t *testing.T) {
 
 	form.Set("do", "create")
 	ada.post("/guardrails", form).want(t, http.StatusSeeOther)
-	ada.get("/guardrails").want(t, http.StatusOK, "“Slow &lt;deletes&gt;” holds.", "Approval by 2 people of the owning team or Commerce", "except members of leads")
+	ada.get("/guardrails").want(t, http.StatusOK, "“Slow &lt;deletes&gt;” holds.", "Approval by 2 people of the owning team or team Commerce", "except members of leads")
 	if reader := vera.get("/guardrails").want(t, http.StatusOK, "Slow &lt;deletes&gt;"); strings.Contains(reader.body, "/end") || strings.Contains(reader.body, "/guardrails/new") {
 		t.Errorf("a reader is offered to change: %s", reader.shown())
 	}
@@ -79,6 +79,10 @@ func TestEveryEffectCanBeChosen(t *testing.T) {
 		"mfa":        {want: policy.Effect{MFA: true}},
 		"rate_limit": {fields: url.Values{"calls": {" 10 "}, "per": {"3600"}}, want: policy.Effect{RateLimit: &policy.RateLimit{Calls: 10, Seconds: 3600}}},
 		"approval":   {fields: url.Values{"quorum": {"1"}, "owning_team": {"yes"}}, want: policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}}},
+		"step_up": {
+			fields: url.Values{"fresh_max_age": {"5"}, "fresh_mfa": {"yes"}, "fresh_acr": {"phr, urn:acme:gold"}},
+			want:   policy.Effect{StepUp: &policy.StepUp{MaxAgeSeconds: 300, MFA: true, ACR: []string{"phr", "urn:acme:gold"}}},
+		},
 	} {
 		form := url.Values{"name": {name}, "everyone": {"yes"}, "labels": {"env=prod"}, "effect": {name}, "do": {"create"}}
 		maps.Copy(form, c.fields)
@@ -114,6 +118,19 @@ func TestAGuardrailThatIsNotMade(t *testing.T) {
 		"a negative quorum":    {change: url.Values{"deny_quorum": {"-1"}}, invalid: "deny_quorum", words: "Must be from 1 to 20"},
 		"a long wait":          {change: url.Values{"pending": {"99999999999999999999"}}, invalid: "pending", words: "Must be at most a week."},
 		"a week and a minute":  {change: url.Values{"pending": {"10081"}}, invalid: "pending", words: "Must be at most a week."},
+		"nothing fresh":        {change: url.Values{"effect": {"step_up"}}, invalid: "fresh_max_age", words: "Say how fresh the sign-in has to be"},
+		"long ago":             {change: url.Values{"effect": {"step_up"}, "fresh_max_age": {"31d"}}, invalid: "fresh_max_age", words: "Write a time of at most 30 days"},
+		"a class with a quote": {change: url.Values{"effect": {"step_up"}, "fresh_acr": {`a"b`}}, invalid: "fresh_acr", words: "holds a space"},
+		"no other approvers":   {change: url.Values{"alt3_quorum": {"2"}}, words: "Tick a team: nobody could approve."},
+		"no other quorum":      {change: url.Values{"alt0_owning_team": {"yes"}}, invalid: "alt0_quorum", words: "Must be from 1 to 20."},
+		"a made-up other team": {change: url.Values{"alt0_quorum": {"1"}, "alt0_teams": {"tem_none"}}, words: "There is no such team."},
+		"a late fallback":      {change: url.Values{"fallback_after": {"15m"}, "fallback_quorum": {"1"}, "fallback_owning_team": {"yes"}}, invalid: "fallback_after", words: "shorter than the request may wait"},
+		"a vote long ago":      {change: url.Values{"vote_max_age": {"soon"}}, invalid: "vote_max_age", words: "Write a time of at most 30 days"},
+		"a scope of nothing":   {change: url.Values{"scope_within": {"1h"}}, invalid: "scope_uses", words: "Must be from 1 to 1,000."},
+		"a scope for long":     {change: url.Values{"scope_uses": {"5"}, "scope_within": {"25h"}}, invalid: "scope_within", words: "Write a time of at most a day"},
+		"an argument hidden":   {change: url.Values{"scope_uses": {"5"}, "scope_within": {"1h"}, "scope_free": {"a\nb\x1b"}}, invalid: "scope_free", words: "Line 2 holds a control character."},
+		"nobody's emergency":   {change: url.Values{"glass_review": {"4h"}}, words: "Tick a team: nobody could approve."},
+		"a late review":        {change: url.Values{"glass_owning_team": {"yes"}, "glass_review": {"31d"}}, invalid: "glass_review", words: "Write a time of at most 30 days"},
 		"no calls":             {change: url.Values{"effect": {"rate_limit"}, "per": {"60"}}, invalid: "calls", words: "Must be from 1 to 1,000,000."},
 		"another time":         {change: url.Values{"effect": {"rate_limit"}, "calls": {"5"}, "per": {"week"}}, invalid: "per", words: "Must be from 1 to 86,400"},
 		"a useless exception":  {change: url.Values{"except_declared": {"yes"}}, words: "The exception cannot be used"},
@@ -144,4 +161,50 @@ func TestAGuardrailThatIsNotMade(t *testing.T) {
 		})
 	}
 	ada.post("/guardrails", url.Values{"name": {"Deletes"}, "do": {"preview"}}).want(t, http.StatusOK, "Name servers or labels; * is all.")
+}
+
+// TestAnApprovalOfManyWays fills in all that is folded away, and changes one thing of it later: the rest stays as it was.
+func TestAnApprovalOfManyWays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada := w.signIn("ada")
+	team := []string{w.team.ID}
+	form := url.Values{
+		"name": {"Many ways"}, "everyone": {"yes"}, "servers": {"*"}, "effect": {"approval"}, "quorum": {"1"}, "owning_team": {"yes"}, "pending": {"60"},
+		"alt0_quorum": {""}, "alt2_quorum": {"2"}, "alt2_teams": team, "alt3_quorum": {"3"}, "alt3_owning_team": {"yes"},
+		"fallback_after": {"90s"}, "fallback_quorum": {"1"}, "fallback_teams": team, "evidence": {"yes"}, "not_granter": {"yes"},
+		"vote_max_age": {"5 m"}, "vote_mfa": {"yes"}, "vote_acr": {"phr"}, "scope_uses": {"5"}, "scope_within": {"2h"}, "scope_free": {"path\r\nmode"},
+		"glass_teams": team, "glass_review": {"4h"}, "do": {"create"},
+	}
+	want := policy.Approval{
+		Quorum: 1, OwningTeam: true, PendingSeconds: 3600, Alternatives: []policy.Approvers{{Quorum: 2, Teams: team}, {Quorum: 3, OwningTeam: true}},
+		Fallback: &policy.Fallback{AfterSeconds: 90, Quorum: 1, Teams: team}, Evidence: true, NotGranter: true,
+		StepUp: &policy.StepUp{MaxAgeSeconds: 300, MFA: true, ACR: []string{"phr"}}, Scope: &policy.Scope{MaxUses: 5, MaxSeconds: 7200, Free: []string{"path", "mode"}},
+		BreakGlass: &policy.BreakGlass{Teams: team, ReviewSeconds: 14400},
+	}
+	ada.post("/guardrails", form).want(t, http.StatusSeeOther)
+	kept := func() policy.Approval {
+		return *read[policy.Effect](w, `select effect from guardrails where name = 'Many ways'`).Approval
+	}
+	if diff := cmp.Diff(want, kept()); diff != "" {
+		t.Errorf("made (-want +got):\n%s", diff)
+	}
+	id := read[string](w, `select id from guardrails where name = 'Many ways'`)
+	ada.get("/guardrails").want(t, http.StatusOK, "one person of the owning team, or of 2 people of team Commerce, or of 3 people of the owning team, after 90 seconds also of")
+	edit := ada.get("/guardrails/"+id+"/edit").want(t, http.StatusOK, `name="alt1_quorum" value="3"`, `name="alt2_quorum" value=""`, `value="90s"`, `value="4h"`)
+	for _, field := range []string{"vote_max_age", "scope_uses", "fallback_after"} {
+		if !strings.Contains(edit.field(t, field), form.Get(field)[:1]) {
+			t.Errorf("%s is not shown: %s", field, edit.field(t, field))
+		}
+	}
+	ada.get("/guardrails/new").want(t, http.StatusOK, `name="alt0_quorum"`, "More about who may approve")
+	form.Set("id", id)
+	form.Set("version", "1")
+	form.Set("scope_uses", "6")
+	form.Del("evidence")
+	ada.post("/guardrails", form).want(t, http.StatusSeeOther)
+	want.Scope.MaxUses, want.Evidence = 6, false
+	if diff := cmp.Diff(want, kept()); diff != "" {
+		t.Errorf("changed (-want +got):\n%s", diff)
+	}
 }

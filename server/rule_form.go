@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -271,6 +272,9 @@ func ruleError(path, message string) (field, words string) {
 	if at := lineOf.FindStringSubmatch(path); at != nil {
 		line, _ := strconv.Atoi(at[2])
 		path, message = at[1], "Line "+strconv.Itoa(line+1)+" "+message
+	}
+	if field, inside := approvalField(path); inside {
+		return field, cmp.Or(approvalWords(field, message), ruleWords(field, message))
 	}
 	field, renamed := ruleFields[path]
 	switch {
