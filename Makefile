@@ -78,7 +78,7 @@ soaked:
 
 .PHONY: bench
 bench: bin/opa ## Measure the performance budget, floor beside ours, and print it as a Markdown table
-	@$(with) postgres -- $(GO) run ./bench
+	@$(with) postgres chromium -- $(GO) run ./bench
 
 .PHONY: vuln
 vuln: ## Check the modules for known vulnerabilities (needs vuln.go.dev)

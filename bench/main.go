@@ -45,9 +45,21 @@ var rows = []row{
 		runs: 3,
 	},
 	{
-		what: "redeem, 16 connections", pkg: "./approvals",
+		what: "redeem: judge the policy, then the statement; 16 connections", pkg: "./approvals",
 		floor: "BenchmarkRedeemStatement", ours: "BenchmarkRedeem", metric: "redeemed/s", target: "≥ 0.6× throughput",
 		met: func(floor, ours measured) bool { return ours["redeemed/s"] >= 0.6*floor["redeemed/s"] },
+	},
+	{
+		what: "asked → in the queue of an open browser, p99", pkg: "./server", ours: "BenchmarkHeldCallShown", metric: "p99-ms",
+		target: "≤ 1 s", met: func(_, ours measured) bool { return ours["p99-ms"] <= 1000 }, time: "100x", runs: 3,
+	},
+	{
+		what: "Approve pressed → the gateway that waits holds the token, p99", pkg: "./server", ours: "BenchmarkApproveToToken", metric: "p99-ms",
+		target: "≤ 250 ms", met: func(_, ours measured) bool { return ours["p99-ms"] <= 250 }, time: "100x", runs: 3,
+	},
+	{
+		what: "queue page with 10,000 pending, server side, p95", pkg: "./server", ours: "BenchmarkQueuePage", metric: "p95-ms",
+		target: "≤ 50 ms", met: func(_, ours measured) bool { return ours["p95-ms"] <= 50 }, time: "200x", runs: 3,
 	},
 	{
 		what: "full compile: read, compile, sign, compress, store, index (20,000 tools, 10,000 grants)", pkg: "./delivery",
