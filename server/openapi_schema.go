@@ -14,6 +14,7 @@ import (
 	"countersign/client"
 	"countersign/delivery"
 	"countersign/desired"
+	"countersign/notify"
 	"countersign/policy"
 	"countersign/registry"
 )
@@ -57,6 +58,8 @@ var known = map[reflect.Type][]any{
 	reflect.TypeFor[registry.ChangeKind](): values(registry.Adds, registry.Changes, registry.Ends),
 	reflect.TypeFor[policy.ChangeKind](): values(
 		policy.ChangeAppear, policy.ChangeVanish, policy.ChangeGain, policy.ChangeLose, policy.ChangeBegin, policy.ChangeStop, policy.ChangeRisk),
+	reflect.TypeFor[notify.Kind]():      values(notify.Webhook, notify.Slack, notify.Email),
+	reflect.TypeFor[notify.State]():     values(notify.Active, notify.Failing, notify.Paused, notify.Ended),
 	reflect.TypeFor[client.StepState](): values(client.StepRunning, client.StepDone, client.StepFailed, client.StepSkipped),
 	reflect.TypeFor[client.ApprovalState](): values(
 		client.ApprovalPending, client.ApprovalApproved, client.ApprovalDenied, client.ApprovalExpired, client.ApprovalCancelled,

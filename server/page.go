@@ -22,6 +22,7 @@ var sections = map[string]identity.Action{
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
 	"/gateways": identity.ReadGateways, "/clients": identity.ReadGateways, "/policy": identity.ReadPolicy, "/policy/revisions": identity.ReadPolicy, "/policy/explain": identity.ReadPolicy,
 	"/policy/tests": identity.ReadPolicy, "/policy/access": identity.ReadPolicy, "/policy/suspensions": identity.ReadPolicy, "/policy/keys": identity.ReadGateways, "/policy/suspensions/new": identity.ChangeGrant, "/audit": identity.ReadAudit,
+	"/channels": identity.ReadChannels,
 }
 
 // page fills in what every page has. Counts that cannot be read are left out: they are no reason to fail.

@@ -21,7 +21,7 @@ var navigation = []group{
 	{"", []entry{{"/", "layout-dashboard", "Overview"}, {"/approvals", "list-checks", "Approvals"}, {"/drift", "git-compare", "Drift"}}},
 	{"Catalog", []entry{{"/servers", "server", "Servers"}, {"/teams", "user", "Teams"}, {"/sprawl", "layers", "Sprawl"}}},
 	{"Access", []entry{{"/grants", "key-round", "Grants"}, {"/guardrails", "shield", "Guardrails"}}},
-	{"Delivery", []entry{{"/gateways", "radio-tower", "Gateways"}, {"/clients", "wrench", "Clients"}, {"/policy", "file-json", "Policy"}}},
+	{"Delivery", []entry{{"/gateways", "radio-tower", "Gateways"}, {"/clients", "wrench", "Clients"}, {"/policy", "file-json", "Policy"}, {"/channels", "link", "Notifications"}}},
 	{"Evidence", []entry{{"/audit", "scroll-text", "Audit log"}}},
 }
 

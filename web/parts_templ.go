@@ -290,7 +290,7 @@ func StateBadge(state string) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		switch state {
-		case "allowed", "approved", "active", "pinned", "done", "succeeded", "in_force":
+		case "allowed", "approved", "active", "pinned", "done", "succeeded", "in_force", "delivered":
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 19, "<span class=\"badge ok\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -334,7 +334,7 @@ func StateBadge(state string) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-		case "held", "changed", "proposed", "indeterminate":
+		case "held", "changed", "proposed", "indeterminate", "failing":
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 23, "<span class=\"badge write\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
