@@ -10,51 +10,60 @@ import (
 	"countersign/policy"
 )
 
+// compiled is a policy of one grant for everybody, and of guardrails with these effects.
+func (w *world) compiled(effects ...policy.Effect) *policy.Index {
+	w.t.Helper()
+	call := w.call(1)
+	src := policy.Source{
+		Issuer: issuer, Audience: "aud_1", Epoch: 1, Generation: 1, MaxStaleSeconds: 300,
+		Servers: []policy.Server{{
+			ID: server, Name: "com.example/orders", State: policy.Active, Team: "tem_orders",
+			Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: "http://x", Digest: call.EndpointDigest},
+			Tools:    []policy.Tool{{ID: tool, Kind: policy.KindTool, Name: "delete_orders", Definition: call.Definition, Risk: policy.Destructive}},
+		}},
+		Grants: []policy.SourceGrant{{Grant: policy.Grant{ID: "grt_1", Name: "Everyone", Subject: policy.Subject{Everyone: true}}, Resource: policy.Resource{Servers: []string{"*"}}}},
+	}
+	for i, e := range effects {
+		src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{
+			Guardrail: policy.Guardrail{ID: "grd_" + string(rune('1'+i)), Name: "rule", Subject: policy.Subject{Everyone: true}, Effect: e},
+			Resource:  policy.Resource{Servers: []string{"*"}},
+		})
+	}
+	doc, _, err := policy.Compile(src, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ix, err := policy.NewIndex(doc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ix
+}
+
+// judgedBy has a queue judge by a compiled policy, which may be another each time.
+func (w *world) judgedBy(ix func() *policy.Index) func(*Config) {
+	return func(c *Config) {
+		c.Evaluate = func(ctx context.Context, _ string, r policy.Request) (Evaluation, error) {
+			var generation int64
+			err := w.law.pool.QueryRow(ctx, `select generation from registry_head`).Scan(&generation)
+			return Evaluation{Verdict: ix().Decide(r), Generation: generation, Document: ix().Document()}, err
+		}
+	}
+}
+
 // lawful has the queue judge by a compiled policy that holds everything for the owning team, wants a second factor where
 // mfa says so, and limits everybody to one call a day.
 func lawful(t *testing.T, w *world, mfa *atomic.Bool) func(*Config) {
 	t.Helper()
-	call := w.call(1)
-	index := func(effects ...policy.Effect) *policy.Index {
-		src := policy.Source{
-			Issuer: issuer, Audience: "aud_1", Epoch: 1, Generation: 1, MaxStaleSeconds: 300,
-			Servers: []policy.Server{{
-				ID: server, Name: "com.example/orders", State: policy.Active, Team: "tem_orders",
-				Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: "http://x", Digest: call.EndpointDigest},
-				Tools:    []policy.Tool{{ID: tool, Kind: policy.KindTool, Name: "delete_orders", Definition: call.Definition, Risk: policy.Destructive}},
-			}},
-			Grants: []policy.SourceGrant{{Grant: policy.Grant{ID: "grt_1", Name: "Everyone", Subject: policy.Subject{Everyone: true}}, Resource: policy.Resource{Servers: []string{"*"}}}},
-		}
-		for i, e := range effects {
-			src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{
-				Guardrail: policy.Guardrail{ID: "grd_" + string(rune('1'+i)), Name: "rule", Subject: policy.Subject{Everyone: true}, Effect: e},
-				Resource:  policy.Resource{Servers: []string{"*"}},
-			})
-		}
-		doc, _, err := policy.Compile(src, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ix, err := policy.NewIndex(doc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ix
-	}
 	approval := policy.Effect{Approval: &policy.Approval{Quorum: 1, OwningTeam: true}}
 	limit := policy.Effect{RateLimit: &policy.RateLimit{Calls: 1, Seconds: 86400}}
-	with, without := index(approval, limit, policy.Effect{MFA: true}), index(approval, limit)
-	return func(c *Config) {
-		c.Evaluate = func(ctx context.Context, _ string, r policy.Request) (Evaluation, error) {
-			ix := without
-			if mfa.Load() {
-				ix = with
-			}
-			var generation int64
-			err := w.law.pool.QueryRow(ctx, `select generation from registry_head`).Scan(&generation)
-			return Evaluation{Verdict: ix.Decide(r), Generation: generation, Document: ix.Document()}, err
+	with, without := w.compiled(approval, limit, policy.Effect{MFA: true}), w.compiled(approval, limit)
+	return w.judgedBy(func() *policy.Index {
+		if mfa.Load() {
+			return with
 		}
-	}
+		return without
+	})
 }
 
 // TestSecondFactorIsNeededToAsk has a gateway ask for a caller whose sign-in had one factor, and then two. The limit,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"countersign/identity"
 	"countersign/internal/problem"
@@ -180,5 +181,48 @@ func TestAgeOfASignInStaysThatOfTheAsk(t *testing.T) {
 		if off := age - time.Hour; len(ages) != 4 || off < 0 || off > time.Minute || age != ages[1] {
 			t.Errorf("evaluation %d of %d sees a sign-in that is %s old", i+2, len(ages), age)
 		}
+	}
+}
+
+// TestTermsOfACompiledPolicy has two guardrails hold a call, each in its own way, and a third ask for a fresh sign-in of
+// the caller.
+func TestTermsOfACompiledPolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ix := w.compiled(
+		policy.Effect{Approval: &policy.Approval{
+			Quorum: 2, OwningTeam: true, Evidence: true, Alternatives: []policy.Approvers{{Quorum: 1, Teams: []string{"tem_leads"}}},
+			Scope: &policy.Scope{MaxUses: 5, MaxSeconds: 600, Free: []string{"order"}},
+		}},
+		policy.Effect{Approval: &policy.Approval{
+			Quorum: 1, DenyQuorum: 2, OwningTeam: true, Teams: []string{"tem_leads"}, StepUp: &policy.StepUp{MFA: true},
+		}},
+		policy.Effect{StepUp: &policy.StepUp{MaxAgeSeconds: 300}},
+	)
+	q := w.queueOn(w.law.pool, w.judgedBy(func() *policy.Index { return ix }), func(c *Config) {
+		c.Evidence = func(ctx context.Context, gateway identity.Principal, token string) (policy.Principal, error) {
+			p, err := evidence(ctx, gateway, token)
+			p.AuthTime = read[time.Time](w, `select clock_timestamp() - interval '1 minute'`)
+			return p, err
+		}
+	})
+	in := w.asking(w.call(1))
+	in.Evidence = "tomas/release-bot/m1"
+	r, _, err := q.Ask(t.Context(), w.gateway, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := policy.Approval{
+		Quorum: 2, DenyQuorum: 1, Teams: []string{"tem_orders"}, Evidence: true, StepUp: &policy.StepUp{MFA: true},
+		Alternatives: []policy.Approvers{{Quorum: 1, Teams: []string{"tem_leads"}}},
+	}
+	if diff := cmp.Diff(want, read[policy.Approval](w, `select terms from approvals`), cmpopts.IgnoreFields(policy.Approval{}, "PendingSeconds")); diff != "" {
+		t.Error(diff)
+	}
+	if r, err = q.Vote(t.Context(), w.signedIn(w.lin, 0, "", "mfa"), r.ID, on(r, Approve)); err != nil || r.State != Approved {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if _, err := q.Claim(t.Context(), w.gateway, r.ID); err != nil {
+		t.Error(err)
 	}
 }
