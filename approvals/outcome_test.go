@@ -44,7 +44,8 @@ func TestOutcome(t *testing.T) {
 			t.Errorf("after %s the confirmation is %s, want %s", step.report, got, step.want)
 		}
 	}
-	if got := w.events(r)[5:]; !slices.Equal(got, []string{"confirmation.indeterminate", "confirmation.finished"}) {
+	want := []string{"confirmation.indeterminate", "confirmation.finished", "confirmation.refused", "confirmation.refused"}
+	if got := w.events(r)[5:]; !slices.Equal(got, want) {
 		t.Errorf("recorded %v", got)
 	}
 }

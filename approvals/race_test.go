@@ -129,7 +129,7 @@ func TestRedeemRace(t *testing.T) {
 			break
 		}
 		t.Run(fmt.Sprint("from ", from), func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorldAlone(t)
 			tokens := min(batch, soak.tokens-from)
 			w.contend(w.issue(tokens))
 			w.checkRace(tokens)
@@ -171,7 +171,7 @@ func (w *world) verdict() policy.Verdict {
 func TestRedeemRaceCatchesNaiveRedeem(t *testing.T) {
 	t.Parallel()
 	const tokens = 20
-	w := newWorld(t)
+	w := newWorldAlone(t)
 	all := w.issue(tokens)
 	w.makeNaive()
 	pools := []*pgxpool.Pool{w.db.Runtime, w.db.NewPool(t)}

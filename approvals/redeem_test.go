@@ -257,7 +257,7 @@ func TestRedeemAllowedByNow(t *testing.T) {
 // TestRedeemIsDurable: whatever the session says, the commit of a redemption is flushed.
 func TestRedeemIsDurable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorldAlone(t)
 	w.exec(`create table settings_seen (synchronous_commit text, lock_timeout text, isolation text);
 		grant insert on settings_seen to ` + postgres.RuntimeRole + `;
 		create function see_settings() returns trigger language plpgsql as $$ begin

@@ -52,7 +52,24 @@ type world struct {
 	lin, noor              identity.Principal // of Leads, of Night
 }
 
+// newWorld gives a world as if it were new. Making a database takes longer than most tests do, so it may be one in which
+// another test has ended: only the audit log and the generation of the policy tell.
 func newWorld(t testing.TB, change ...func(*Config)) *world {
+	t.Helper()
+	db := place(t)
+	w := newWorldOn(t, db.Owner, db.Runtime, change...)
+	w.db = db
+	w.since = read[int64](w, `select coalesce(max(id), 0) from audit_events`)
+	t.Cleanup(func() {
+		if !t.Failed() {
+			places <- db
+		}
+	})
+	return w
+}
+
+// newWorldAlone gives a world in a database that is new, and that no other test gets.
+func newWorldAlone(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	db := pgtest.New(t)
 	populate(t, db.Owner)
@@ -60,6 +77,28 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	w.db = db
 	return w
 }
+
+// places are databases that no test uses now.
+var places = make(chan *pgtest.DB, 100)
+
+func place(t testing.TB) *pgtest.DB {
+	t.Helper()
+	select {
+	case db := <-places:
+		clearUp(t, db.Owner)
+		return db
+	default:
+		db := pgtest.New(lasting{t})
+		populate(t, db.Owner)
+		return db
+	}
+}
+
+// lasting is a test that does not end before the process does: what is made for it is there for the tests after it.
+type lasting struct{ testing.TB }
+
+func (lasting) Cleanup(func())           {}
+func (lasting) Context() context.Context { return context.Background() }
 
 func newWorldOn(t testing.TB, owner, runtime *pgxpool.Pool, change ...func(*Config)) *world {
 	t.Helper()
@@ -214,26 +253,46 @@ func (w *world) exec(sql string, args ...any) {
 	}
 }
 
-// restore undoes what the cases of a table do to the world that they share, and forgets what was recorded.
+// restore makes the world that the cases of a table share as it was.
 func (w *world) restore(t testing.TB) {
 	t.Helper()
 	w.t = t
-	pool := w.law.pool
-	w.law = newLaw(pool)
+	w.law = newLaw(w.law.pool)
 	w.queue.cfg.Evaluate = w.law.evaluate
-	w.exec(`update registry_head set epoch = 1`)
-	w.exec(`update gateways set revoked_at = null`)
-	w.exec(`update people set disabled_at = null, groups = case
-		when id in ('per_tomas', 'per_ada') then '{orders-team}'::text[] when id = 'per_lin' then '{leads}' when id = 'per_noor' then '{night}'
-		else '{}' end`)
-	w.exec(`update allowances set state = 'revoked', ended_at = clock_timestamp() where state = 'open'`)
-	w.exec(`update agents set ended_at = clock_timestamp() where ended_at is null`)
-	w.exec(`update grants set created_by = 'test'`)
-	w.exec(`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace') on conflict do nothing`)
-	w.exec(`update confirmations set state = 'revoked' where state = 'issued'`)
-	w.exec(`update allowances set state = 'revoked', ended_at = clock_timestamp() where state = 'open'`)
-	w.exec(`update approvals set state = 'closed' where state in ('pending', 'approved')`)
+	clearUp(t, w.owner)
 	w.since = read[int64](w, `select coalesce(max(id), 0) from audit_events`)
+}
+
+// clearUp undoes what tests do to the database, but for the audit log. The generation is an odd one, as the first is.
+func clearUp(t testing.TB, owner *pgxpool.Pool) {
+	t.Helper()
+	batch := &pgx.Batch{}
+	for _, sql := range []string{
+		`delete from reviews`,
+		`delete from approval_views`,
+		`delete from votes`,
+		`delete from confirmations`,
+		`update approvals set allowance_id = null where allowance_id is not null`,
+		`delete from allowances`,
+		`delete from approvals`,
+		`delete from agents`,
+		`delete from team_members`,
+		`delete from people where id not in ('per_tomas', 'per_ada', 'per_grace', 'per_eve', 'per_lin', 'per_noor')`,
+		`delete from teams where id not in ('tem_orders', 'tem_other', 'tem_leads', 'tem_night')`,
+		`delete from grants where id <> 'grt_1'`,
+		`insert into team_members (team_id, person_id) values ('tem_orders', 'per_grace')`,
+		`update people set disabled_at = null, groups = case id
+			when 'per_tomas' then '{orders-team}'::text[] when 'per_ada' then '{orders-team}' when 'per_eve' then '{dev}'
+			when 'per_lin' then '{leads}' when 'per_noor' then '{night}' else '{}' end`,
+		`update grants set created_by = 'test', not_after = null`,
+		`update gateways set revoked_at = null, kind = 'proxy'`,
+		`update registry_head set epoch = 1, generation = generation + 2 - (generation + 1) % 2`,
+	} {
+		batch.Queue(sql)
+	}
+	if err := owner.SendBatch(context.Background(), batch).Close(); err != nil {
+		t.Fatalf("clearing up the database: %v", err)
+	}
 }
 
 // read scans one value.
