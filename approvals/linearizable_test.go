@@ -103,7 +103,7 @@ func (w *world) evaluateByGeneration(ctx context.Context, _ string, _ policy.Req
 // linearizable, the test above would prove nothing.
 func TestModelCatchesNaiveRedeem(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorldAlone(t)
 	all := w.issue(1)
 	w.makeNaive()
 	pools := []*pgxpool.Pool{w.db.Runtime, w.db.NewPool(t)}
