@@ -108,11 +108,11 @@ func (c *guarded) decide(arguments json.RawMessage) (err error) {
 	c.verdict = c.current.Index.Decide(request)
 	switch {
 	case c.verdict.Outcome == policy.Deny && !c.current.Index.Granted(request):
-		return denied(policy.ReasonUnknownTool, c.tool)
+		return denied(policy.Verdict{Reason: policy.ReasonUnknownTool}, c.tool)
 	case c.verdict.Outcome == policy.Deny:
-		return denied(c.verdict.Reason, c.tool)
+		return denied(c.verdict, c.tool)
 	case c.verdict.Tool == nil || c.g.served[c.tool] != c.verdict.Tool.Definition:
-		return denied(policy.ReasonDrifted, c.tool)
+		return denied(policy.Verdict{Reason: policy.ReasonDrifted}, c.tool)
 	}
 	return nil
 }

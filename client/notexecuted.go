@@ -28,8 +28,9 @@ type NotExecuted struct {
 	Text       string        // what to tell agent and person: what kind of no it is, and what to do next
 	Approval   *Approval     // the request that waits; nil if none does
 	Digest     canonical.Digest
-	RetryAfter time.Duration // 0: not known
-	Err        error         // why, for the log; nil if Reason says all
+	StepUp     *policy.StepUp // what a guardrail wants of the caller's sign-in: answer with a challenge (RFC 9470); or nil
+	RetryAfter time.Duration  // 0: not known
+	Err        error          // why, for the log; nil if Reason says all
 
 	at time.Time
 }
@@ -62,7 +63,8 @@ func notExecuted(reason policy.Reason, err error, format string, args ...any) *N
 }
 
 // denied tells what kind of no the policy says.
-func denied(reason policy.Reason, tool string) *NotExecuted {
+func denied(v policy.Verdict, tool string) *NotExecuted {
+	reason := v.Reason
 	text := "DENIED by policy (not executed). Do not retry; ask an admin."
 	switch reason {
 	case policy.ReasonUnknownServer, policy.ReasonUnknownTool, policy.ReasonNoGrant:
@@ -81,7 +83,7 @@ func denied(reason policy.Reason, tool string) *NotExecuted {
 	case policy.ReasonSuspended:
 		text = "DENIED (not executed): the server is suspended. Ask the team that owns it."
 	}
-	return &NotExecuted{Reason: reason, Text: text}
+	return &NotExecuted{Reason: reason, Text: text, StepUp: v.StepUp}
 }
 
 // notApproved tells how the request for approval of a call ended without one.

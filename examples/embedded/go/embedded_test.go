@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"countersign/client"
 )
 
 // shopServer is one of the examples: registered, pinned, granted to Vera, and running.
@@ -221,17 +219,16 @@ func (s *shopServer) carried() {
 	eventually(s.t, "the outcome is reported", func() bool { return s.confirmations(approval) == "succeeded" })
 }
 
-// reveal gets the token that the client then has to carry.
+// reveal has the token shown to the person who called, which works once. A server that is told to repeat the call then
+// cannot claim one.
 func (s *shopServer) reveal(approval string) string {
 	s.t.Helper()
-	c, err := client.New(client.Config{
-		ControlPlane: s.w.url, ClientID: s.variables["CLIENT_ID"], ClientSecret: client.Secret(s.variables["CLIENT_SECRET"]), Instance: "other",
-	})
-	must(s.t, err)
-	defer c.Close()
-	claim, err := c.Claim(s.t.Context(), approval)
-	must(s.t, err)
-	return claim.Token
+	vera := s.w.signIn(s.t, "vera")
+	s.tessa.post("/approvals/"+approval+"/reveal", url.Values{}, http.StatusForbidden)
+	token := find(s.t, vera.post("/approvals/"+approval+"/reveal", url.Values{}, http.StatusOK), `(cst_[0-9A-Za-z]{49})`)
+	vera.post("/approvals/"+approval+"/reveal", url.Values{}, http.StatusConflict)
+	s.refused(order("o-1003"), "was shown to the person who called")
+	return token
 }
 
 // away: without the control plane nobody is asked, and nothing runs.
