@@ -13,14 +13,14 @@ const poison = "<script>alert(1)</script>\" onmouseover=\"alert(2)\" ' javascrip
 
 var poisoned atomic.Int64
 
-// hostile is a string like no other, so that it may serve as an id: of 2,000 lines where text is expected, of
-// 10 kB in one word where a name is.
+// hostile is a string like no other, so that it may serve as an id: of 200 lines where text is expected, of a thousand
+// letters in one word where a name is. hostileArguments has the longest.
 func hostile(name string) string {
 	begin := fmt.Sprintf("javascript:%s-%d/", name, poisoned.Add(1)) + poison
 	if slices.Contains(texts, name) {
-		return begin + strings.Repeat("\nline <b>", 2000)
+		return begin + strings.Repeat("\nline <b>", 200)
 	}
-	return begin + strings.Repeat("W", 10<<10)
+	return begin + strings.Repeat("W", 1<<10)
 }
 
 var texts = []string{"Description", "Text", "Error", "Reason", "Value", "value", "deep", "document", "Typed", "Message", "Command", "Config"}
@@ -70,6 +70,6 @@ func deep(v reflect.Value, field string) reflect.Value {
 }
 
 func hostileArguments() []byte {
-	return []byte(`{` + string(quoted(hostile("key"))) + `:` + string(quoted(hostile("value"))) +
+	return []byte(`{` + string(quoted(hostile("key"))) + `:` + string(quoted(hostile("value")+strings.Repeat("W", 10<<10))) +
 		`,"deep":{"list":[1,true,null,{"x` + "\u202e" + `y":` + string(quoted(hostile("deep"))) + `}]},"token":"hunter2-hunter2","lines":` + string(quoted(lines(2000))) + `}`)
 }
