@@ -24,7 +24,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 	for _, topic := range append([]string{Wake}, n.cfg.Wake...) {
 		woken, end := n.hub.Subscribe(topic)
 		defer end()
-		running.Go(func() { relay(ctx, woken, wake) })
+		running.Go(func() { forward(ctx, woken, wake) })
 	}
 	tidied := time.Time{}
 	for ctx.Err() == nil {
@@ -61,7 +61,7 @@ func rest(ctx context.Context, wake <-chan struct{}, least time.Duration) {
 	}
 }
 
-func relay(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
+func forward(ctx context.Context, from <-chan struct{}, to chan<- struct{}) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -88,9 +88,9 @@ func (w *world) request(id string) {
 	w.t.Helper()
 	w.exec(`
 		insert into approvals (id, epoch, gateway_id, server_id, server_name, tool_id, tool_name, definition_digest, call_digest, call, principal,
-		    caller_issuer, caller_subject, evidence, team_ids, quorum, generation, expires_at)
+		    caller_issuer, caller_subject, evidence, team_ids, quorum, generation, expires_at, terms)
 		values ($1::text, 1, 'gtw_1', 'srv_1', 'com.example/orders', 'tol_1', 'delete_orders', sha256('d'), sha256(convert_to($1::text, 'UTF8')), 'x', 'x',
-		    'https://id.example', 'tomas', 'asserted', '{tem_orders}', 1, 1, '2031-01-02T03:04:05Z')`, id)
+		    'https://id.example', 'tomas', 'asserted', '{tem_orders}', 1, 1, '2031-01-02T03:04:05Z', '{"quorum":1,"teams":["tem_orders"]}')`, id)
 }
 
 // tell commits a notice.
