@@ -70,6 +70,8 @@ func (s *spec) before(a act, got answered) (is, fits bool) {
 		return false, false
 	case a.what == "look":
 		return true, !got.state.Open()
+	case a.what == "repeat": // who redeemed it is told so again
+		return true, got.granted
 	case a.what == "cancel", passing[a.what] != "": // what was cancelled may be cancelled again
 		return true, true
 	}
