@@ -45,6 +45,7 @@ func TestModelIsLinearizable(t *testing.T) {
 		for name, deeds := range deeds {
 			seed := rand.Uint64()
 			s := &scene{world: w, queues: queues, call: w.call(fmt.Sprint(name, i)), began: time.Now()}
+			w.closeAll()
 			s.play(seed, deeds)
 			if !linearizable(t, spec{model: model{state: Closed}}, s.history) {
 				t.Errorf("%s, seed %d: no order of one after the other explains this:", name, seed)
