@@ -34,17 +34,9 @@ type guardrailData struct {
 	Except           *int             `json:"except,omitempty"` // place in subjects
 	MaxResponseBytes int64            `json:"max_response_bytes,omitempty"`
 	RateLimit        *rateLimitData   `json:"rate_limit,omitempty"`
+	StepUp           *stepUpData      `json:"step_up,omitempty"`
 	Subject          int              `json:"subject"`
 	TokenBudget      *tokenBudgetData `json:"token_budget,omitempty"`
-}
-
-// approvalData is a policy.Approval in which nothing is left to a default.
-type approvalData struct {
-	DenyQuorum     int      `json:"deny_quorum"`
-	OwningTeam     bool     `json:"owning_team"`
-	PendingSeconds int      `json:"pending_seconds"`
-	Quorum         int      `json:"quorum"`
-	Teams          []string `json:"teams"`
 }
 
 type rateLimitData struct {
@@ -111,15 +103,7 @@ func (b *bundler) addGuardrail(g *policy.Guardrail) {
 		except := b.subject(g.Except)
 		data.Except = &except
 	}
-	if a := g.Effect.Approval; a != nil {
-		data.Approval = &approvalData{
-			DenyQuorum: max(a.DenyQuorum, 1), OwningTeam: a.OwningTeam, PendingSeconds: a.PendingSeconds, Quorum: a.Quorum,
-			Teams: append([]string{}, a.Teams...),
-		}
-		if a.PendingSeconds == 0 {
-			data.Approval.PendingSeconds = policy.DefaultPendingSeconds
-		}
-	}
+	data.Approval, data.StepUp = newApprovalData(g.Effect.Approval), newStepUpData(g.Effect.StepUp)
 	if l := g.Effect.RateLimit; l != nil {
 		data.RateLimit = &rateLimitData{l.Calls, l.Seconds}
 	}
@@ -139,6 +123,8 @@ func effectOf(e policy.Effect) string {
 		return "approval"
 	case e.MFA:
 		return "mfa"
+	case e.StepUp != nil:
+		return "step_up"
 	case e.RateLimit != nil:
 		return "rate_limit"
 	case e.Require != "":

@@ -20,10 +20,11 @@ import (
 
 // decided is a decision, as both evaluators say it.
 type decided struct {
-	Outcome     string      `json:"outcome"`
-	Reason      string      `json:"reason"`
-	Guardrail   string      `json:"guardrail"` // that denies
-	Obligations obligations `json:"obligations"`
+	Outcome     string         `json:"outcome"`
+	Reason      string         `json:"reason"`
+	Guardrail   string         `json:"guardrail"` // that denies
+	StepUp      *policy.StepUp `json:"step_up"`
+	Obligations obligations    `json:"obligations"`
 }
 
 type obligations struct {
@@ -34,12 +35,8 @@ type obligations struct {
 }
 
 type approval struct {
-	Guardrails     []string `json:"guardrails"`
-	Quorum         int      `json:"quorum"`
-	DenyQuorum     int      `json:"deny_quorum"`
-	PendingSeconds int      `json:"pending_seconds"`
-	Teams          []string `json:"teams"`
-	OwningTeam     bool     `json:"owning_team"`
+	policy.Approval
+	Guardrails []string `json:"guardrails"`
 }
 
 type rateLimit struct {
@@ -62,13 +59,18 @@ func decideAsWe(ix *policy.Index, r policy.Request) decided {
 		if v.Guardrail >= 0 {
 			d.Guardrail = rules[v.Guardrail].ID
 		}
+		d.StepUp = v.StepUp
 		return d
 	}
 	if a := v.Approval; a != nil {
-		d.Obligations.Approval = &approval{
-			Quorum: a.Quorum, DenyQuorum: a.DenyQuorum, PendingSeconds: cmp.Or(a.PendingSeconds, policy.DefaultPendingSeconds),
-			Teams: a.Teams, OwningTeam: a.OwningTeam,
+		full := *a
+		full.PendingSeconds = cmp.Or(a.PendingSeconds, policy.DefaultPendingSeconds)
+		if a.BreakGlass != nil {
+			full.BreakGlass = &policy.BreakGlass{
+				OwningTeam: a.BreakGlass.OwningTeam, Teams: a.BreakGlass.Teams, ReviewSeconds: cmp.Or(a.BreakGlass.ReviewSeconds, policy.DefaultReviewSeconds),
+			}
 		}
+		d.Obligations.Approval = &approval{Approval: full}
 		for _, g := range v.Guardrails {
 			d.Obligations.Approval.Guardrails = append(d.Obligations.Approval.Guardrails, rules[g].ID)
 		}
@@ -251,9 +253,20 @@ func asStrict(a, b decided) bool {
 		return true
 	default:
 		x, y := of.Approval, b.Obligations.Approval
-		return x.Quorum >= y.Quorum && x.DenyQuorum <= y.DenyQuorum && x.PendingSeconds <= y.PendingSeconds &&
-			holdsAll(y.Teams, x.Teams) && holdsAll(x.Guardrails, y.Guardrails)
+		return !slices.ContainsFunc(x.Ways(), func(w policy.Approvers) bool { return !anyEasier(y.Ways(), w) }) &&
+			x.DenyQuorum <= y.DenyQuorum && x.PendingSeconds <= y.PendingSeconds && holdsAll(x.Guardrails, y.Guardrails) &&
+			(x.Evidence || !y.Evidence) && (x.NotGranter || !y.NotGranter) && (x.StepUp != nil || y.StepUp == nil) &&
+			(x.Scope == nil || y.Scope != nil && x.Scope.MaxUses <= y.Scope.MaxUses && holdsAll(y.Scope.Free, x.Scope.Free)) &&
+			(x.Fallback == nil || y.Fallback != nil && holdsAll(y.Fallback.Teams, x.Fallback.Teams)) &&
+			(x.BreakGlass == nil || y.BreakGlass != nil && holdsAll(y.BreakGlass.Teams, x.BreakGlass.Teams))
 	}
+}
+
+// anyEasier reports whether whoever goes a way could go one of others.
+func anyEasier(others []policy.Approvers, way policy.Approvers) bool {
+	return len(way.Teams) == 0 || slices.ContainsFunc(others, func(o policy.Approvers) bool {
+		return o.Quorum <= way.Quorum && holdsAll(o.Teams, way.Teams)
+	})
 }
 
 func holdsAll[T comparable](all, some []T) bool {

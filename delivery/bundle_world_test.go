@@ -114,7 +114,7 @@ func (d *dice) window() (from, until *time.Time) {
 }
 
 func (d *dice) effect() policy.Effect {
-	switch n := d.IntN(16); {
+	switch n := d.IntN(22); {
 	case n == 0:
 		return policy.Effect{Deny: true}
 	case n < 3:
@@ -127,15 +127,55 @@ func (d *dice) effect() policy.Effect {
 		return policy.Effect{MaxResponseBytes: one(d, []int64{1000, 2000, 1 << 20})}
 	case n == 10 && d.conditions:
 		return policy.Effect{Require: one(d, drawnConditions)}
+	case n == 16, n == 17:
+		return policy.Effect{StepUp: d.stepUp()}
 	}
-	a := &policy.Approval{
-		Quorum: 1 + d.IntN(3), DenyQuorum: d.IntN(4), OwningTeam: d.IntN(2) == 0, Teams: some(d, 2, drawnTeams),
-		PendingSeconds: one(d, []int{0, 60, 900, 3600}),
-	}
+	return policy.Effect{Approval: d.approval()}
+}
+
+func (d *dice) approvers() policy.Approvers {
+	a := policy.Approvers{Quorum: 1 + d.IntN(3), OwningTeam: d.IntN(2) == 0, Teams: some(d, 2, drawnTeams)}
 	if len(a.Teams) == 0 {
 		a.OwningTeam = true
 	}
-	return policy.Effect{Approval: a}
+	return a
+}
+
+func (d *dice) stepUp() *policy.StepUp {
+	s := &policy.StepUp{MaxAgeSeconds: one(d, []int{0, 1, 60, 61, 3600}), MFA: d.IntN(2) == 0, ACR: one(d, [][]string{nil, {"high"}, {"low"}, {"high", "low"}})}
+	if s.MaxAgeSeconds == 0 && s.ACR == nil {
+		s.MFA = true
+	}
+	return s
+}
+
+func (d *dice) approval() *policy.Approval {
+	first := d.approvers()
+	a := &policy.Approval{
+		Quorum: first.Quorum, DenyQuorum: d.IntN(4), OwningTeam: first.OwningTeam, Teams: first.Teams, PendingSeconds: one(d, []int{0, 60, 900, 3600}),
+	}
+	if d.IntN(3) == 0 {
+		return a
+	}
+	for range d.IntN(4) {
+		a.Alternatives = append(a.Alternatives, d.approvers())
+	}
+	a.Evidence, a.NotGranter = d.IntN(3) == 0, d.IntN(3) == 0
+	if d.IntN(3) == 0 {
+		a.StepUp = d.stepUp()
+	}
+	if d.IntN(2) == 0 {
+		f := d.approvers()
+		a.Fallback = &policy.Fallback{AfterSeconds: one(d, []int{1, 30, 59}), Quorum: f.Quorum, OwningTeam: f.OwningTeam, Teams: f.Teams}
+	}
+	if d.IntN(2) == 0 {
+		a.Scope = &policy.Scope{MaxUses: 1 + d.IntN(3), MaxSeconds: 1 + d.IntN(3), Free: one(d, [][]string{nil, {"a"}, {"a", "b"}, {"b"}})}
+	}
+	if d.IntN(2) == 0 {
+		b := d.approvers()
+		a.BreakGlass = &policy.BreakGlass{OwningTeam: b.OwningTeam, Teams: b.Teams, ReviewSeconds: one(d, []int{0, 60})}
+	}
+	return a
 }
 
 // drawnConditions are true of some calls, false of others and errors for the rest.
@@ -207,6 +247,8 @@ func (d *dice) principal() *policy.Principal {
 		Agent:   one(d, []string{"cursor", "code", "Code", "a b", ""}), Model: one(d, []string{"claude-3", "gpt", "declared", ""}),
 		ModelAssurance: one(d, []policy.Assurance{policy.Attested, policy.Declared, policy.Unknown, ""}),
 		AMR:            some(d, 3, []string{"pwd", "pin", "kba", "otp", "hwk", "swk", "sc", "sms", "tel", "pop", "face", "fpt", "iris", "retina", "vbm", "mfa", "mca", "user", "geo", ""}),
+		ACR:            one(d, []string{"", "low", "high"}),
+		AuthTime:       one(d, []time.Time{{}, drawnNoon.Add(-time.Hour), drawnNoon.Add(-time.Minute), drawnNoon, drawnNoon.Add(time.Minute)}),
 	}
 	if d.IntN(4) > 0 {
 		p.Groups = append([]string{}, some(d, 3, []string{"dev", "ops", "d.v", "dxv", `\E`, "dev|ops", "日本", "*", ""})...)

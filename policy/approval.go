@@ -46,9 +46,7 @@ func unite(demands []*Approval, team string) *Approval {
 	if u.StepUp != nil && u.StepUp.impossible() {
 		ways, u.Fallback, u.BreakGlass = nil, nil, nil
 	}
-	if u.Fallback != nil && u.Fallback.AfterSeconds >= cmp.Or(u.PendingSeconds, DefaultPendingSeconds) {
-		u.Fallback = nil
-	}
+	u.dropEmpty()
 	u.Alternatives, u.OwningTeam, u.Teams = nil, false, []string{}
 	if len(ways) > 0 {
 		u.Quorum, u.OwningTeam, u.Teams = ways[0].Quorum, ways[0].OwningTeam, ways[0].Teams
@@ -58,6 +56,16 @@ func unite(demands []*Approval, team string) *Approval {
 		u.Alternatives = nil
 	}
 	return &u
+}
+
+// dropEmpty leaves out what nobody could make use of.
+func (a *Approval) dropEmpty() {
+	if f := a.Fallback; f != nil && (len(f.Teams) == 0 || f.AfterSeconds >= cmp.Or(a.PendingSeconds, DefaultPendingSeconds)) {
+		a.Fallback = nil
+	}
+	if a.BreakGlass != nil && len(a.BreakGlass.Teams) == 0 {
+		a.BreakGlass = nil
+	}
 }
 
 // resolved is a with its owning team by its id, save that of its ways.
@@ -104,9 +112,6 @@ func (f *Fallback) and(g *Fallback) *Fallback {
 		return nil
 	}
 	way := Approvers{f.Quorum, f.OwningTeam, f.Teams}.and(Approvers{g.Quorum, g.OwningTeam, g.Teams})
-	if len(way.Teams) == 0 {
-		return nil
-	}
 	return &Fallback{max(f.AfterSeconds, g.AfterSeconds), way.Quorum, way.OwningTeam, way.Teams}
 }
 
@@ -115,9 +120,6 @@ func (b *BreakGlass) and(c *BreakGlass) *BreakGlass {
 		return nil
 	}
 	way := Approvers{1, b.OwningTeam, b.Teams}.and(Approvers{1, c.OwningTeam, c.Teams})
-	if len(way.Teams) == 0 {
-		return nil
-	}
 	return &BreakGlass{way.OwningTeam, way.Teams, shorter(b.ReviewSeconds, c.ReviewSeconds, DefaultReviewSeconds)}
 }
 

@@ -61,13 +61,19 @@ else := [template.name |
 
 denials := [why | some name in offered; why := refusal(name)]
 
-# Of several templates the strictest verdict counts; a second factor is asked for only where nothing else is in the way.
+# Of several templates the strictest verdict counts; a sign-in is asked for only where nothing else is in the way, and a
+# second factor before another one.
 denial := others[0] if {
-	others := [why | some why in denials; why.reason != "mfa_required"]
+	others := [why | some why in denials; not why.reason in {"mfa_required", "step_up_required"}]
 	count(others) > 0
 }
 
-else := denials[0] if count(denials) > 0
+else := factors[0] if {
+	factors := [why | some why in denials; why.reason == "mfa_required"]
+	count(factors) > 0
+}
+
+else := object.union(denials[0], {"step_up": sign_in({why.step_up | some why in denials})}) if count(denials) > 0
 
 refusal(name) := {"reason": "drifted"} if policy.servers[input.server].offers[input.kind][name].held
 
@@ -80,6 +86,12 @@ else := {"reason": "no_grant"} if not granted(name)
 else := {"reason": "mfa_required", "guardrail": id} if {
 	not second_factor
 	id := min(matching[name].mfa)
+}
+
+else := {"reason": "step_up_required", "guardrail": id, "step_up": wanted} if {
+	id := min({id | some id in matching[name].step_up; not signed_in(policy.guardrails[id].step_up)})
+	factors := {{"mfa": true} | some _ in matching[name].mfa}
+	wanted := sign_in({policy.guardrails[id].step_up | some id in matching[name].step_up} | factors)
 }
 
 else := {"reason": "requirement_not_met", "guardrail": id} if id := min(matching[name].require)
@@ -126,22 +138,157 @@ obligations["token_budgets"] := [budget |
 
 obligations["max_response_bytes"] := min({policy.guardrails[id].max_response_bytes | some id in demanded("max_response_bytes")})
 
-# The union of approvals: the greatest quorum, the least deny quorum and time, and the teams that all of them accept.
-strictest(ids) := {
-	"guardrails": ids,
-	"quorum": max({policy.guardrails[id].approval.quorum | some id in ids}),
-	"deny_quorum": min({policy.guardrails[id].approval.deny_quorum | some id in ids}),
-	"pending_seconds": min({policy.guardrails[id].approval.pending_seconds | some id in ids}),
-	"teams": teams,
-	"owning_team": owner in teams,
-} if {
-	owner := policy.servers[input.server].team
-	teams := intersection({voters(id, owner) | some id in ids})
+# The union of approvals: every combination of a way of each, with the greatest quorum and the teams that all of them
+# accept. What any asks for is asked for, and only what all allow is allowed. Where combinations would be more than 16
+# only that of the first ways is left, as in Countersign.
+strictest(ids) := object.union_n([
+	approved_by(united_ways(ids), ids),
+	{
+		"guardrails": ids,
+		"deny_quorum": min({policy.guardrails[id].approval.deny_quorum | some id in ids}),
+		"pending_seconds": pending(ids),
+		"evidence": true in {policy.guardrails[id].approval.evidence | some id in ids},
+		"not_granter": true in {policy.guardrails[id].approval.not_granter | some id in ids},
+	},
+	{member: value | some member in {"step_up", "scope", "fallback", "break_glass"}; value := more(member, ids)},
+])
+
+approved_by(ways, _) := object.union(ways[0], {"alternatives": array.slice(ways, 1, count(ways))}) if count(ways) > 0
+
+approved_by([], ids) := {
+	"quorum": max({policy.guardrails[id].approval.ways[0].quorum | some id in ids}),
+	"teams": [], "owning_team": false, "alternatives": [],
 }
 
-voters(id, owner) := {team | some team in policy.guardrails[id].approval.teams} | {owner |
-	policy.guardrails[id].approval.owning_team
+owner := policy.servers[input.server].team
+
+pending(ids) := min({policy.guardrails[id].approval.pending_seconds | some id in ids})
+
+more("step_up", ids) := voters_sign_in(ids)
+
+more("scope", ids) := {
+	"max_uses": min({policy.guardrails[id].approval.scope.max_uses | some id in ids}),
+	"max_seconds": min({policy.guardrails[id].approval.scope.max_seconds | some id in ids}),
+	"free": intersection({{name | some name in policy.guardrails[id].approval.scope.free} | some id in ids}),
+} if {
+	every id in ids { policy.guardrails[id].approval.scope }
+}
+
+more("fallback", ids) := object.union(way, {"after_seconds": after}) if {
+	every id in ids { policy.guardrails[id].approval.fallback }
+	not impossible(ids)
+	after := max({policy.guardrails[id].approval.fallback.after_seconds | some id in ids})
+	after < pending(ids)
+	way := joined([voters(policy.guardrails[id].approval.fallback) | some id in ids])
+	count(way.teams) > 0
+}
+
+more("break_glass", ids) := {"teams": teams, "owning_team": owner in teams, "review_seconds": review} if {
+	every id in ids { policy.guardrails[id].approval.break_glass }
+	not impossible(ids)
+	teams := intersection({team_ids(policy.guardrails[id].approval.break_glass) | some id in ids})
+	count(teams) > 0
+	review := min({policy.guardrails[id].approval.break_glass.review_seconds | some id in ids})
+}
+
+# Nobody can sign in so that all are content.
+impossible(ids) if count(voters_sign_in(ids).acr) == 0
+
+voters_sign_in(ids) := sign_in({policy.guardrails[id].approval.step_up | some id in ids})
+
+united_ways(ids) := [] if impossible(ids)
+
+else := [way |
+	some i, way in ways
+	count(way.teams) > 0
+	count({j | some j, other in ways; needless(i, way, j, other)}) == 0
+] if {
+	ways := [joined(pick) | some pick in picks(distinct(sort(ids)))]
+}
+
+distinct(ids) := [list |
+	some i, id in ids
+	list := ways_of(id)
+	count({j | some j, other in ids; j < i; ways_of(other) == list}) == 0
+]
+
+ways_of(id) := [voters(way) | some way in policy.guardrails[id].approval.ways]
+
+# One way of each list, in all combinations: as one counts, the last list fastest.
+picks(lists) := [[list[0] | some list in lists]] if product([count(list) | some list in lists]) > 16
+
+else := [pick |
+	some n in numbers.range(0, product([count(list) | some list in lists]) - 1)
+	pick := [list[floor(n / stride(lists, i)) % count(list)] | some i, list in lists]
+]
+
+stride(lists, i) := product([count(list) | some list in array.slice(lists, i + 1, count(lists))])
+
+joined(ways) := {"quorum": max([way.quorum | some way in ways]), "teams": teams, "owning_team": owner in teams} if {
+	teams := intersection({way.teams | some way in ways})
+}
+
+needless(i, way, j, other) if {
+	j < i
+	easier(other, way)
+}
+
+needless(i, way, j, other) if {
+	j > i
+	easier(other, way)
+	not easier(way, other)
+}
+
+easier(a, b) if {
+	a.quorum <= b.quorum
+	count(b.teams - a.teams) == 0
+}
+
+voters(way) := {"quorum": way.quorum, "teams": team_ids(way)}
+
+team_ids(way) := {team | some team in way.teams} | {owner |
+	way.owning_team
 	owner != ""
+}
+
+# What all of some ask of a sign-in. A list of context classes that is empty is met by none.
+sign_in(all) := {member: value | some member in {"max_age_seconds", "mfa", "acr"}; value := asked(member, all)} if count(all) > 0
+
+asked("max_age_seconds", all) := min({one.max_age_seconds | some one in all})
+
+asked("mfa", all) if {
+	some one in all
+	one.mfa
+}
+
+asked("acr", all) := intersection(lists) if {
+	lists := {{class | some class in one.acr} | some one in all; one.acr}
+	count(lists) > 0
+}
+
+signed_in(asks) if {
+	lately(asks)
+	with_factors(asks)
+	in_class(asks)
+}
+
+lately(asks) if not asks.max_age_seconds
+
+lately(asks) if {
+	age := now - time.parse_rfc3339_ns(input.principal.auth_time)
+	age <= asks.max_age_seconds * 1000000000
+	age >= -60000000000 # clocks differ by a little
+}
+
+with_factors(asks) if not asks.mfa
+
+with_factors(_) if second_factor
+
+in_class(asks) if not asks.acr
+
+in_class(asks) if {
+	input.principal.acr != ""
+	input.principal.acr in asks.acr
 }
 
 # Whether a grant lets the caller have it. A grant that needs nothing but one name is found by that name (plain); one
