@@ -88,3 +88,28 @@ func (r *Registry) SeenAgents(ctx context.Context, who identity.Principal) ([]Se
 	}
 	return seen, nil
 }
+
+// Owner is somebody who can own an agent.
+type Owner struct {
+	ID    string
+	Name  string
+	Email string
+}
+
+// maxOwners bounds the people that are offered.
+const maxOwners = 1000
+
+// Owners gives the people who can own an agent, by name: those who have signed in once and are not switched off. It needs
+// identity.ChangeAgent.
+func (r *Registry) Owners(ctx context.Context, who identity.Principal) ([]Owner, error) {
+	if err := who.Can(identity.ChangeAgent, ""); err != nil {
+		return nil, err
+	}
+	rows, _ := r.pool.Query(ctx, `select id, name, email from people where disabled_at is null order by lower(name), id limit @most`,
+		pgx.StrictNamedArgs{"most": maxOwners})
+	owners, err := pgx.CollectRows(rows, pgx.RowToStructByName[Owner])
+	if err != nil {
+		return nil, fmt.Errorf("listing owners: %w", err)
+	}
+	return owners, nil
+}

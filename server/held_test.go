@@ -65,6 +65,7 @@ type held struct {
 	test      string // of the policy
 	event     string // an audit event
 	tool      string // delete_orders
+	agent     string // that somebody answers for
 }
 
 // hold registers, pins and grants, and lets Vera's agent ask for delete_orders.
@@ -96,6 +97,11 @@ func (w *world) hold(g *edge) *held {
 	})
 	must(w.t, err)
 	h.test = test.ID
+	agent, err := w.registry.RegisterAgent(w.t.Context(), installer, registry.NewAgent{
+		Agent: "other-agent", OwnerID: read[string](w, `select min(id) from people`),
+	})
+	must(w.t, err)
+	h.agent = agent.ID
 	h.event = read[string](w, `select max(id)::text from audit_events`)
 	return h
 }
@@ -121,6 +127,7 @@ func (h *held) id(path string) string {
 		"/approvals": h.approval.ID, "/v1/approvals": h.approval.ID, "/servers": h.server.ID, "/gateways": h.g.ID,
 		"/grants": h.grant.ID, "/audit": h.event, "/v1/discoveries": h.discovery, "/v1/servers": h.server.ID, "/v1/teams": h.server.TeamID,
 		"/guardrails": h.guardrail, "/policy/tests": h.test, "/v1/tools": h.tool, "/v1/drift": h.tool, "/v1/grants": h.grant.ID, "/v1/gateways": h.g.ID,
+		"/agents": h.agent, "/v1/agents": h.agent,
 	} {
 		if strings.HasPrefix(path, prefix+"/") {
 			return id

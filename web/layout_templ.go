@@ -20,7 +20,7 @@ type group struct {
 var navigation = []group{
 	{"", []entry{{"/", "layout-dashboard", "Overview"}, {"/approvals", "list-checks", "Approvals"}, {"/drift", "git-compare", "Drift"}}},
 	{"Catalog", []entry{{"/servers", "server", "Servers"}, {"/teams", "user", "Teams"}, {"/sprawl", "layers", "Sprawl"}}},
-	{"Access", []entry{{"/grants", "key-round", "Grants"}, {"/guardrails", "shield", "Guardrails"}}},
+	{"Access", []entry{{"/grants", "key-round", "Grants"}, {"/guardrails", "shield", "Guardrails"}, {"/agents", "fingerprint", "Agents"}}},
 	{"Delivery", []entry{{"/gateways", "radio-tower", "Gateways"}, {"/clients", "wrench", "Clients"}, {"/policy", "file-json", "Policy"}, {"/channels", "link", "Notifications"}}},
 	{"Evidence", []entry{{"/audit", "scroll-text", "Audit log"}}},
 }

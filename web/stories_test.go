@@ -45,7 +45,7 @@ func watched(p Page) Page { p.FlashLink = "/policy/rollout/414"; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), guardrailStories(), ruleStories(), policyStories(), evidenceStories(), doorStories(), sprawlStories(), channelStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), agentStories(), guardrailStories(), ruleStories(), policyStories(), evidenceStories(), doorStories(), sprawlStories(), channelStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -80,7 +80,7 @@ func hostileStories() []story {
 	tool.Comparison = &Comparison{A: "v1", B: "v2", Texts: []TextChange{{"Description", poison, poison + poison}}, Differences: spoiled(compared()).Differences}
 	audit := spoiled(auditLog())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
-	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileGuardrails(p), hostilePolicy(p), hostileChannels(p)), []story{
+	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileAgents(p), hostileGuardrails(p), hostilePolicy(p), hostileChannels(p)), []story{
 		{"sprawl", SprawlPage(p, spoiled(sprawl()))},
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"countersign/identity"
+)
+
+func TestAgentsInAPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada, vera := w.signIn("ada"), w.signIn("vera")
+	gateway := w.enrol("edge", "*")
+	w.exec(`insert into calls (call_id, gateway_id, at, server, tool, kind, decision, agent)
+		values ('c1', $1, clock_timestamp(), 'com.example/orders', 'list', 'tool', 'allowed', 'cursor <1>')`, gateway.ID)
+	ada.get("/agents").want(t, http.StatusOK, "Nobody answers for these", "/agents/new?agent=cursor+%3C1%3E", "Give an owner", "No agent has an owner")
+	if page := vera.get("/agents").want(t, http.StatusOK, "Nobody answers for these"); strings.Contains(page.body, "/agents/new") {
+		t.Error("a viewer is offered what only admins do")
+	}
+	vera.get("/agents/new").want(t, http.StatusForbidden)
+	vera.post("/agents", url.Values{"agent": {"x"}}).want(t, http.StatusForbidden)
+
+	owner := read[string](w, `select id from people where subject = 'vera'`)
+	ada.get("/agents/new?agent=cursor+%3C1%3E").want(t, http.StatusOK, `value="cursor &lt;1&gt;"`, `value="`+owner+`"`)
+	ada.post("/agents", url.Values{"agent": {"cursor <1>"}, "note": {"kept"}}).want(t, http.StatusBadRequest, "Choose somebody who has signed in once.", "kept")
+	ada.post("/agents", url.Values{"agent": {"cursor <1>"}, "name": {"Cursor"}, "owner": {owner}}).want(t, http.StatusSeeOther)
+	id := read[string](w, `select id from agents`)
+	page := ada.get("/agents").want(t, http.StatusOK, "Vera", "Cursor", "/agents/"+id+"/edit")
+	if strings.Contains(page.body, "Nobody answers for these") {
+		t.Error("it is still said to have no owner")
+	}
+	ada.get("/agents?q=curs").want(t, http.StatusOK, "/agents/"+id+"/edit")
+	ada.get("/agents?q=zed").want(t, http.StatusOK, "No agent here")
+	ada.get("/agents/"+id+"/edit").want(t, http.StatusOK, `name="version" value="1"`, "cursor &lt;1&gt;")
+	changed := url.Values{"agent": {"cursor <1>"}, "name": {"Cursor of Vera"}, "owner": {owner}, "version": {"1"}}
+	ada.post("/agents/"+id, changed).want(t, http.StatusSeeOther)
+	ada.post("/agents/"+id, changed).want(t, http.StatusConflict, "Somebody changed or ended this agent", "Cursor of Vera")
+	ada.post("/agents/"+id+"/end", url.Values{"version": {"1"}}).want(t, http.StatusConflict, "Somebody changed or ended this agent")
+	ada.post("/agents/"+id+"/end", url.Values{"version": {"2"}, "reason": {"sold"}}).want(t, http.StatusSeeOther)
+	ada.get("/agents?ended=1").want(t, http.StatusOK, "Cursor of Vera")
+	ada.get("/agents/"+id+"/edit").want(t, http.StatusSeeOther)
+}
+
+func TestAutomationKeepsAgents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn("vera")
+	admin, viewer := w.automation("", identity.Admin), w.automation("", identity.Viewer)
+	owner := read[string](w, `select id from people where subject = 'vera'`)
+	admin.get("/v1/agent-owners").want(t, http.StatusOK, `"id":"`+owner+`"`)
+	viewer.get("/v1/agent-owners").wantProblem(t, http.StatusForbidden, "not_allowed")
+	body := `{"agent":"cursor","owner":"` + owner + `","note":"n"}`
+	viewer.call(post, "/v1/agents", body).wantProblem(t, http.StatusForbidden, "not_allowed")
+	made := admin.call(post, "/v1/agents", body).want(t, http.StatusCreated, `"agent":"cursor","name":"cursor","owner":"`+owner+`"`, `"version":1`)
+	at := made.header.Get("Location")
+	if !strings.HasPrefix(at, "/v1/agents/agt_") || made.header.Get("ETag") == "" || made.header.Get("Countersign-Revision") != "" {
+		t.Errorf("headers %v", made.header)
+	}
+	admin.call(post, "/v1/agents", body).wantProblem(t, http.StatusConflict, "agent_exists")
+	admin.call(post, "/v1/agents", `{"agent":"x","owner":"per_none"}`).wantProblem(t, http.StatusBadRequest, "invalid_agent")
+	viewer.get(at).want(t, http.StatusOK, `"owner_gone":false`)
+	viewer.get("/v1/agents?query=CURS&owner="+owner).want(t, http.StatusOK, `"agent":"cursor"`)
+	viewer.get("/v1/agents?ended=only").want(t, http.StatusOK, `"items":[]`)
+	viewer.get("/v1/unowned-agents").want(t, http.StatusOK, `"items":[]`)
+	admin.call(put, at, body).wantProblem(t, http.StatusPreconditionRequired, "if_match_required")
+	changed := admin.call(put, at, `{"owner":"`+owner+`","name":"Cursor"}`, "If-Match", made.header.Get("ETag")).want(t, http.StatusOK, `"name":"Cursor"`, `"version":2`)
+	admin.call(put, at, body, "If-Match", made.header.Get("ETag")).wantProblem(t, http.StatusPreconditionFailed, "agent_changed")
+	admin.call(post, at+"/end", `{"reason":"sold"}`, "If-Match", changed.header.Get("ETag")).want(t, http.StatusOK, `"ended_at"`)
+	admin.get("/v1/agents/agt_none").wantProblem(t, http.StatusNotFound, "no_such_agent")
+}
