@@ -130,6 +130,8 @@ func (c *Client) Claim(ctx context.Context, id string) (Claim, error) {
 // redeemAttempts bounds how often Redeem sends the same redemption when it got no answer.
 const redeemAttempts = 4
 
+var errReplayed = errors.New("redeeming a confirmation: it was redeemed before us")
+
 // Redeem uses a confirmation token up. When it returns nil, the caller, and nobody else, may execute this
 // call, once. It asks again, with the same redemption id, only while it got no answer at all: the answer
 // "replayed" is then ours. To a first attempt it would be somebody else's, and is refused.
@@ -140,7 +142,7 @@ func (c *Client) Redeem(ctx context.Context, token, redemptionID string, call po
 		_, err := c.call(ctx, http.MethodPost, PathRedeem, in, &reply)
 		switch {
 		case err == nil && reply.Replayed && attempt == 0:
-			return Redemption{}, errors.New("redeeming a confirmation: it was redeemed before us")
+			return Redemption{}, errReplayed
 		case err == nil:
 			return reply, nil
 		case Refused(err) || attempt+1 == redeemAttempts:

@@ -20,6 +20,7 @@
 //   - For a held call: [Client.Ask], then [Client.Approval], [Client.Claim], [Client.Redeem], and only when that
 //     returns nil forward the call, once, and say how it ended with [Client.ReportOutcome].
 //   - Tell about calls with a [Recorder], which waits for nobody.
+//   - In a server that no gateway stands in front of, a [Guard] does all of that around its tools.
 //
 // # What a Feed does
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,67 @@ func Example() {
 	// drop_orders: deny unknown_tool
 }
 
+// An MCP server without a gateway, which holds its own tools to the policy.
+func ExampleGuard() {
+	plane, root := controlPlane() // in earnest: https://countersign.example.com, and what its page of the gateway shows
+	defer plane.Close()
+	state, err := os.MkdirTemp("", "server") // in earnest: a folder that outlives the process
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(state)
+	control, err := client.New(client.Config{
+		ControlPlane: plane.URL, ClientID: "cli_1", ClientSecret: "from a file", Instance: "shop-1", Version: "v1.2.3",
+	})
+	if err != nil {
+		panic(err)
+	}
+	feed, err := client.NewFeed(client.FeedConfig{Client: control, StateDir: state, RootKey: root})
+	if err != nil {
+		panic(err)
+	}
+	guard, err := client.NewGuard(client.GuardConfig{
+		Client: control, Feed: feed, Server: "com.example/orders",
+		Offer: client.Offer{Tools: []json.RawMessage{json.RawMessage(listOrders)}}, // as tools/list sends it
+	})
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	changed := feed.Changed()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = feed.Run(ctx) // and guard.Run(ctx) beside it
+	}()
+	<-changed
+
+	// The handler of tools/call, once the caller's token was verified.
+	call := func(tool string, arguments string) {
+		caller := client.Caller{Principal: policy.Principal{Issuer: "https://idp.example.com", Subject: "tomas"}, Token: "eyJ…"}
+		result, err := guard.Call(ctx, caller, tool, json.RawMessage(arguments), func(_ context.Context, arguments json.RawMessage) ([]byte, error) {
+			return fmt.Appendf(nil, "the orders for %s", arguments), nil // these arguments, and no others, may be executed
+		})
+		if no := (*client.NotExecuted)(nil); errors.As(err, &no) {
+			fmt.Println(no.Text) // with no.Meta() in _meta, and isError
+			return
+		}
+		fmt.Println(string(result))
+	}
+	call("list_orders", `{"b": 1.0, "a": "x"}`)
+	call("list_orders", `{"id": 9007199254740993}`)
+	call("drop_orders", `{}`)
+
+	stop()
+	<-stopped
+	// Output:
+	// the orders for {"a":"x","b":1}
+	// INVALID ARGUMENTS (not executed): they cannot be read in exactly one way: a number is beyond ±(2^53−1) at byte 7, in /id. Correct them and call again.
+	// Unknown tool "drop_orders" (not executed): it is not offered, or no grant lets you use it. Ask an admin for a grant if you need it.
+}
+
+const listOrders = `{"name":"list_orders","inputSchema":{"type":"object"}}`
+
 // controlPlane answers as one does, with a policy of one tool that everyone may call. It gives its root key.
 func controlPlane() (plane *httptest.Server, root string) {
 	_, rootKey, _ := ed25519.GenerateKey(nil)
@@ -85,11 +147,12 @@ func controlPlane() (plane *httptest.Server, root string) {
 	signed, _ := signer.Sign(keys)
 	keySet, _ := signed.CompactSerialize()
 
+	definition, _ := client.DefinitionDigest(json.RawMessage(listOrders))
 	document := policy.Document{
 		Format: policy.Format, Issuer: "https://countersign.example.com", Audience: "aud_1", Epoch: 1, Revision: 42,
 		IssuedAt: time.Now().UTC(), MaxStaleSeconds: 300,
 		Servers: []policy.Server{{ID: "srv_1", Name: "com.example/orders", State: policy.Active, Tools: []policy.Tool{{
-			ID: "tol_1", Kind: policy.KindTool, Name: "list_orders", Definition: canonical.Sum("example", nil), Risk: policy.ReadOnly, Grants: []int{0},
+			ID: "tol_1", Kind: policy.KindTool, Name: "list_orders", Definition: definition, Risk: policy.ReadOnly, Grants: []int{0},
 		}}, Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: "https://orders.example.com/mcp", Digest: canonical.Sum("example", nil)}}},
 		Grants: []policy.Grant{{ID: "grt_1", Name: "Everybody", Subject: policy.Subject{Everyone: true}}}, Guardrails: []policy.Guardrail{},
 	}

@@ -156,7 +156,7 @@ func (c *guarded) redeem(ctx context.Context, call policy.Call, token string) er
 		return notExecuted(ReasonNotApproved, err, "NOT EXECUTED: this confirmation token is for a call with other arguments. It was not used up: call again with exactly the arguments that were approved.")
 	case IsCode(err, CodeDenied):
 		return notExecuted(ReasonNotApproved, err, "DENIED by policy (not executed): the policy by now forbids this call. Do not retry.")
-	case Refused(err):
+	case Refused(err), errors.Is(err, errReplayed):
 		return notExecuted(ReasonNotApproved, err, "NOT EXECUTED: the approval of this call was used already, or is no longer good. Call again without a confirmation token to ask for a new one.")
 	}
 	return unavailable(err)
