@@ -17,7 +17,7 @@ func (w *world) like(order any) policy.Call {
 }
 
 // How an allowance ends, and what becomes of what it approved.
-func TestAllowanceEnds(t *testing.T) {
+func TestAllowanceEnds(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	revoke := func(w *world, a Allowance) {
@@ -90,7 +90,7 @@ func TestAllowanceEndsToCountWithItsGiver(t *testing.T) {
 	}
 }
 
-func TestRevokeAllowanceIsRefused(t *testing.T) {
+func TestRevokeAllowanceIsRefused(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	a := w.allowanceOf(w.origin(1, "order"))

@@ -155,7 +155,7 @@ func TestAllowanceIsNarrow(t *testing.T) {
 }
 
 // An allowance is good while the policy of now would be met by the approval that gave it.
-func TestAllowanceFollowsThePolicy(t *testing.T) {
+func TestAllowanceFollowsThePolicy(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	for _, c := range []struct {

@@ -55,7 +55,7 @@ func TestBreakGlass(t *testing.T) {
 	}
 }
 
-func TestBreakGlassIsRefused(t *testing.T) {
+func TestBreakGlassIsRefused(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	later := person("eve")

@@ -32,14 +32,14 @@ func TestReveal(t *testing.T) {
 		"confirmation.refused", "confirmation.refused", "confirmation.refused", "confirmation.redeemed")
 }
 
-func TestRevealIsRefused(t *testing.T) {
+func TestRevealIsRefused(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	noSession := person("tomas")
 	noSession.SessionID = ""
 	for _, c := range []struct {
 		name    string
-		arrange func(t *testing.T, r Request)
+		arrange func(r Request)
 		who     identity.Principal
 		kind    problem.Kind
 		code    string
@@ -47,25 +47,25 @@ func TestRevealIsRefused(t *testing.T) {
 		{"who approved", nil, w.ada, problem.Forbidden, "not_the_caller"},
 		{"without a session", nil, noSession, problem.Forbidden, "interactive_only"},
 		{"a gateway", nil, w.gateway, problem.Forbidden, "not_for_gateways"},
-		{"a caller who left", func(*testing.T, Request) { w.exec(`update people set disabled_at = now() where id = 'per_tomas'`) }, w.tomas, problem.Forbidden, "not_the_caller"},
-		{"of a proxy", func(*testing.T, Request) { w.exec(`update gateways set kind = 'proxy' where id = $1`, gateway) }, w.tomas, problem.Conflict, "not_embedded"},
-		{"what the server claimed", func(_ *testing.T, r Request) { w.claim(r) }, w.tomas, problem.Conflict, "token_claimed"},
-		{"what is taken back", func(t *testing.T, r Request) {
-			if _, err := w.queue.Revoke(t.Context(), w.ada, r.ID, "no"); err != nil {
-				t.Fatal(err)
+		{"a caller who left", func(Request) { w.exec(`update people set disabled_at = now() where id = 'per_tomas'`) }, w.tomas, problem.Forbidden, "not_the_caller"},
+		{"of a proxy", func(Request) { w.exec(`update gateways set kind = 'proxy' where id = $1`, gateway) }, w.tomas, problem.Conflict, "not_embedded"},
+		{"what the server claimed", func(r Request) { w.claim(r) }, w.tomas, problem.Conflict, "token_claimed"},
+		{"what is taken back", func(r Request) {
+			if _, err := w.queue.Revoke(w.t.Context(), w.ada, r.ID, "no"); err != nil {
+				w.t.Fatal(err)
 			}
 		}, w.tomas, problem.Conflict, "not_approved"},
-		{"too late", func(_ *testing.T, r Request) {
+		{"too late", func(r Request) {
 			w.exec(`update approvals set claim_by = clock_timestamp() where id = $1`, r.ID)
 		}, w.tomas, problem.Conflict, "not_approved"},
-		{"what the policy denies by now", func(*testing.T, Request) { w.change(func(l *law) { l.outcome = policy.Deny }) }, w.tomas, problem.Forbidden, "policy_denied"},
+		{"what the policy denies by now", func(Request) { w.change(func(l *law) { l.outcome = policy.Deny }) }, w.tomas, problem.Forbidden, "policy_denied"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.restore(t)
 			w.exec(`update gateways set kind = 'embedded' where id = $1`, gateway)
 			r := w.vote(w.ada, w.ask(w.call(c.name)), Approve)
 			if c.arrange != nil {
-				c.arrange(t, r)
+				c.arrange(r)
 			}
 			_, err := w.queue.Reveal(t.Context(), c.who, r.ID)
 			wantProblem(t, err, c.kind, c.code)

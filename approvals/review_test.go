@@ -28,7 +28,7 @@ func (w *world) broken(order string) Review {
 	return page.Items[0]
 }
 
-func TestCloseReview(t *testing.T) {
+func TestCloseReview(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	v := w.broken("7")

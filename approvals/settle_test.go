@@ -18,7 +18,7 @@ func (w *world) lost(order, redemptionID string) Request {
 	return r
 }
 
-func TestSettle(t *testing.T) {
+func TestSettle(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	for _, c := range []struct {
@@ -60,7 +60,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-func TestSettleIsForOthersThanTheCaller(t *testing.T) {
+func TestSettleIsForOthersThanTheCaller(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	w := newWorld(t)
 	r := w.lost("lost", "red_1")
