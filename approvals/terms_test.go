@@ -189,13 +189,19 @@ func TestScopeOfSeveralVotes(t *testing.T) {
 		want  *Scope
 	}{
 		{"all there is", []ballot{vote(wide), vote(wide)}, wide},
-		{"the narrower of each", []ballot{
-			vote(&Scope{Uses: 2, Within: 10 * time.Minute, Free: []string{"order"}}), vote(&Scope{Uses: 4, Within: time.Minute, Free: []string{"note", "order"}}),
-		}, &Scope{Uses: 2, Within: time.Minute, Free: []string{"order"}}},
+		{
+			"the narrower of each",
+			[]ballot{
+				vote(&Scope{Uses: 2, Within: 10 * time.Minute, Free: []string{"order"}}), vote(&Scope{Uses: 4, Within: time.Minute, Free: []string{"note", "order"}}),
+			},
+			&Scope{Uses: 2, Within: time.Minute, Free: []string{"order"}},
+		},
 		{"one allows nothing", []ballot{vote(wide), vote(nil), vote(wide)}, nil},
 		{"who denies has no say in it", []ballot{vote(wide), {Decision: Deny}}, wide},
-		{"wider than the policy is by now", []ballot{vote(&Scope{Uses: 50, Within: time.Hour, Free: []string{"order", "x"}})},
-			&Scope{Uses: 5, Within: 10 * time.Minute, Free: []string{"order"}}},
+		{
+			"wider than the policy is by now",
+			[]ballot{vote(&Scope{Uses: 50, Within: time.Hour, Free: []string{"order", "x"}})}, &Scope{Uses: 5, Within: 10 * time.Minute, Free: []string{"order"}},
+		},
 	} {
 		terms := demand(func(a *policy.Approval) { a.StepUp = nil })
 		if diff := cmp.Diff(test.want, terms.count(test.votes).scope); diff != "" {
