@@ -128,12 +128,11 @@ func logTx(ctx context.Context, tx pgx.Tx, d delivery, res result) error {
 }
 
 func finishTx(ctx context.Context, tx pgx.Tx, d delivery, res result) error {
-	state := "delivered"
-	wait, again := time.Duration(0), false
+	state, wait := "delivered", time.Duration(0)
 	if res.err != nil {
 		state = "failed"
-		if wait, again = d.next(res); again {
-			state = "waiting"
+		if pause, again := d.next(res); again {
+			state, wait = "waiting", pause
 		}
 	}
 	_, err := tx.Exec(ctx, `

@@ -227,8 +227,15 @@ func TestHostileNames(t *testing.T) {
 func TestReadMail(t *testing.T) {
 	t.Parallel()
 	for _, bad := range [][2]string{
-		{"smtp://relay", ""}, {"", "a@example.com"}, {"http://relay", "a@example.com"}, {"smtp://relay:0", "a@example.com"}, {"smtp://relay/x", "a@example.com"},
-		{"smtp://relay", "nobody"}, {"smtp://relay", "A\u202eb <a@example.com>"}, {"smtp://", "a@example.com"}, {"smtp://relay:99999", "a@example.com"},
+		{"smtp://relay", ""},
+		{"", "a@example.com"},
+		{"http://relay", "a@example.com"},
+		{"smtp://relay:0", "a@example.com"},
+		{"smtp://relay/x", "a@example.com"},
+		{"smtp://relay", "nobody"},
+		{"smtp://relay", "A\u202eb <a@example.com>"},
+		{"smtp://", "a@example.com"},
+		{"smtp://relay:99999", "a@example.com"},
 	} {
 		if m, err := ReadMail(bad[0], bad[1]); err == nil {
 			t.Errorf("%q from %q: %v", bad[0], bad[1], m)

@@ -25,7 +25,7 @@ func (e answerError) Error() string {
 	return fmt.Sprintf("The receiver answered %d.", int(e))
 }
 
-var errNoMail = errors.New("This control plane sends no mail any more: COUNTERSIGN_SMTP_URL is not set.") //nolint:staticcheck // a sentence for people
+var errNoMail = errors.New("no mail is sent any more")
 
 // reason says for people why an attempt failed. It tells nothing of an address, which may be secret, and repeats
 // nothing that a receiver sent.
@@ -38,7 +38,7 @@ func (r result) reason() string {
 	case errors.As(err, &answer):
 		return answer.Error()
 	case errors.Is(err, errNoMail):
-		return err.Error()
+		return "This control plane sends no mail any more: COUNTERSIGN_SMTP_URL is not set."
 	case errors.Is(err, egress.ErrForbidden):
 		return "The address is private, loopback or link-local. An operator may allow its network (COUNTERSIGN_ALLOW_PRIVATE)."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), timedOut(err):

@@ -78,7 +78,7 @@ func (n *Notifier) post(ctx context.Context, address string, body []byte, header
 	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Countersign")
-	resp, err := n.client.Do(req)
+	resp, err := n.client.Do(req) //nolint:bodyclose // Drain closes it
 	if err != nil {
 		return result{err: err}
 	}

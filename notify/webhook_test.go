@@ -161,20 +161,28 @@ func TestWebhookAnswers(t *testing.T) {
 		least  time.Duration // until the next try
 	}{
 		{"no content", func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "delivered", "", 0},
-		{"a redirect", func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, away.URL, 307) }, "waiting",
-			"The receiver answered 307. Redirects are not followed: change the address instead.", 4 * time.Second},
-		{"too many", func(_ int, w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", "1200")
-			w.WriteHeader(429)
-		}, "waiting",
-			"The receiver answered 429.", 19 * time.Minute},
-		{"far too many", func(_ int, w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", "99999999")
-			w.WriteHeader(503)
-		}, "waiting",
-			"The receiver answered 503.", 23 * time.Hour},
-		{"a broken answer", func(_ int, w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, "waiting",
-			"The connection to the receiver failed.", 4 * time.Second},
+		{
+			"a redirect", func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, away.URL, 307) }, "waiting",
+			"The receiver answered 307. Redirects are not followed: change the address instead.", 4 * time.Second,
+		},
+		{
+			"too many", func(_ int, w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "1200")
+				w.WriteHeader(429)
+			}, "waiting",
+			"The receiver answered 429.", 19 * time.Minute,
+		},
+		{
+			"far too many", func(_ int, w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "99999999")
+				w.WriteHeader(503)
+			}, "waiting",
+			"The receiver answered 503.", 23 * time.Hour,
+		},
+		{
+			"a broken answer", func(_ int, w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, "waiting",
+			"The connection to the receiver failed.", 4 * time.Second,
+		},
 		{"an endless answer", func(_ int, w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 1<<16)); err != nil {

@@ -35,7 +35,6 @@ type world struct {
 	t      *testing.T
 	db     *pgtest.DB
 	notify *Notifier
-	key    *seal.Key
 	cfg    Config
 }
 

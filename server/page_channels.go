@@ -2,10 +2,12 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -66,6 +68,29 @@ func channelLine(c notify.Channel) web.ChannelLine {
 		}
 	}
 	return line
+}
+
+// tellingTasks say that people are not told what they should be. Where that cannot be read nothing is said: it is no
+// reason to fail.
+func (s *Server) tellingTasks(ctx context.Context, who identity.Principal) []web.Task {
+	if who.Can(identity.ReadChannels, "") != nil {
+		return nil
+	}
+	health, err := s.notify.Health(ctx)
+	var tasks []web.Task
+	if err == nil && health.Stalled && health.Channels > 0 {
+		tasks = append(tasks, web.Task{
+			Icon: "octagon-alert", Tone: "destr", Title: "Nobody is told anything", Text: "No notifier has looked for a minute. Look at the control plane's log.",
+			Link: "/channels", Act: "Open notifications",
+		})
+	}
+	if len(health.Failing) > 0 {
+		tasks = append(tasks, web.Task{
+			Icon: "triangle-alert", Tone: "write", Title: "Notifications do not arrive", Text: "Failing: " + strings.Join(health.Failing, ", "),
+			Link: "/channels", Act: "Open notifications",
+		})
+	}
+	return tasks
 }
 
 // digests are the periods that the form offers.

@@ -82,6 +82,12 @@ func TestAChannelIsMadeTestedRotatedAndEnded(t *testing.T) {
 	ada.post(at+"/test", nil).want(t, http.StatusOK, "The test was not delivered. The receiver answered 500.")
 	<-receiver.arrived
 	<-receiver.bodies
+	_, err = w.db.Exec(t.Context(), `update channels set failing_since = clock_timestamp()`)
+	must(t, err)
+	audra.get("/").want(t, http.StatusOK, "Notifications do not arrive")
+	if page := vera.get("/").want(t, http.StatusOK); strings.Contains(page.body, "Notifications") {
+		t.Errorf("a viewer is told of channels: %s", page.shown())
+	}
 
 	other := ada.post(at+"/rotate", url.Values{"version": {"1"}}).want(t, http.StatusOK, "For 24 hours", "whsec_")
 	if strings.Contains(other.body, secret) {

@@ -37,7 +37,7 @@ func (s *Server) overviewPage(c echo.Context, who identity.Principal) error {
 	if err != nil {
 		return err
 	}
-	view := web.Overview{Tasks: o.tasks(), Facts: o.facts(), Steps: s.firstSteps(o, who)}
+	view := web.Overview{Tasks: append(o.tasks(), s.tellingTasks(c.Request().Context(), who)...), Facts: o.facts(), Steps: s.firstSteps(o, who)}
 	view.Headline, view.Sub = o.headline(len(view.Steps) > 0)
 	for _, g := range o.rollout.Gateways {
 		line := web.GatewayLine{ID: g.ID, Name: g.Name, State: string(g.State), Revision: g.Revision}
