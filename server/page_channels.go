@@ -102,9 +102,9 @@ func digestWords(seconds int) string {
 	case seconds == 0:
 		return "At once"
 	case d%time.Hour == 0:
-		return "Digest, " + count(int(d/time.Hour), "hour", "hours")
+		return "Digest, " + strings.ToLower(count(int(d/time.Hour), "hour", "hours"))
 	case d%time.Minute == 0:
-		return "Digest, " + count(int(d/time.Minute), "minute", "minutes")
+		return "Digest, " + strings.ToLower(count(int(d/time.Minute), "minute", "minutes"))
 	}
 	return fmt.Sprintf("Digest, %d seconds", seconds)
 }

@@ -62,7 +62,7 @@ func TestAChannelIsMadeTestedRotatedAndEnded(t *testing.T) {
 	if secret == "" || at == "" || !strings.Contains(made.header.Get("Cache-Control"), "no-store") {
 		t.Fatalf("the page shows no secret or may be kept: %s", made.shown())
 	}
-	page := audra.get(at).want(t, http.StatusOK, "on-call &lt;bot&gt;", "Digest, Five minutes", "Commerce", "Heartbeat")
+	page := audra.get(at).want(t, http.StatusOK, "on-call &lt;bot&gt;", "Digest, five minutes", "Commerce", "Heartbeat")
 	if strings.Contains(page.body, secret) || strings.Contains(page.body, "very-secret-path") || strings.Contains(page.body, "/rotate") {
 		t.Errorf("an auditor sees a secret or a form: %s", page.shown())
 	}

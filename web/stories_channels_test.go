@@ -4,9 +4,9 @@ import "time"
 
 func channels() Channels {
 	return Channels{May: true, Channels: []ChannelLine{
-		{ID: "chn_1", Name: "on-call chat", Kind: "Chat", Where: "https://hooks.chat.example/…", Team: "Payments", State: "active", Topics: []string{"Approval needed", "Approval escalated", "Review overdue"}, Digest: "Digest, One minute", DeliveredAt: before(4 * time.Minute), Waiting: 1},
+		{ID: "chn_1", Name: "on-call chat", Kind: "Chat", Where: "https://hooks.chat.example/…", Team: "Payments", State: "active", Topics: []string{"Approval needed", "Approval escalated", "Review overdue"}, Digest: "Digest, one minute", DeliveredAt: before(4 * time.Minute), Waiting: 1},
 		{ID: "chn_2", Name: "incident platform", Kind: "Webhook", Where: "https://events.acme.example/…", State: "failing", Topics: []string{"Emergency approval", "Outcome unknown", "Heartbeat"}, Digest: "At once", DeliveredAt: before(27 * time.Hour), LastError: "There was no answer within 15 seconds.", Waiting: 12},
-		{ID: "chn_3", Name: "finance leads", Kind: "Mail", Where: "mara@acme.example, finance-leads@acme.example", State: "paused", Topics: []string{"Approval needed"}, Digest: "Digest, One hour"},
+		{ID: "chn_3", Name: "finance leads", Kind: "Mail", Where: "mara@acme.example, finance-leads@acme.example", State: "paused", Topics: []string{"Approval needed"}, Digest: "Digest, one hour"},
 	}}
 }
 
@@ -24,7 +24,7 @@ func channelForm() ChannelForm {
 			{Option{"notifier.alive", "Heartbeat", true}, "A small message every hour, so that you notice when none comes."},
 		},
 		Teams:   []Option{{"", "Every team", true}, {"t1", "Payments", false}},
-		Digests: []Option{{"0", "At once", true}, {"60", "Digest, One minute", false}},
+		Digests: []Option{{"0", "At once", true}, {"60", "Digest, one minute", false}},
 		Errors:  Errors{"address": "It has to be https: on the way everybody could read and change what is told."},
 	}
 }
