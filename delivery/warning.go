@@ -66,12 +66,30 @@ func (k knowledge) nobody(d *policy.Document) []policy.Warning {
 	return warnings
 }
 
-// tooFew says why an approval cannot come about, "" if it can. Whoever has a group of a team may decide for it, however
-// many they are.
+// tooFew says why an approval cannot come about, "" if it can: by none of its ways, nor by the one it escalates to. An
+// emergency is no way to approve what is done every day.
 func (k knowledge) tooFew(a *policy.Approval, owner string) string {
 	if a == nil {
 		return ""
 	}
+	ways := a.Ways()
+	if f := a.Fallback; f != nil {
+		ways = append(ways, policy.Approvers{Quorum: f.Quorum, OwningTeam: f.OwningTeam, Teams: f.Teams})
+	}
+	var why []string
+	for _, way := range ways {
+		lack := k.lacking(way, owner)
+		if lack == "" {
+			return ""
+		}
+		why = append(why, lack)
+	}
+	return strings.Join(slices.Compact(why), "; ")
+}
+
+// lacking says why some approvers are too few, "" if they are not. Whoever has a group of a team may decide for it,
+// however many they are.
+func (k knowledge) lacking(a policy.Approvers, owner string) string {
 	teams := slices.Clone(a.Teams)
 	if a.OwningTeam {
 		teams = append(teams, owner)

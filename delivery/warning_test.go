@@ -81,6 +81,29 @@ func TestAnApprovalThatTooFewCanGive(t *testing.T) {
 	}
 }
 
+func TestAnApprovalThatOneOfItsWaysCanGive(t *testing.T) {
+	t.Parallel()
+	k := knowledge{teams: map[string]team{
+		"one": {ID: "one", Name: "One", Members: []string{"ann"}}, "two": {ID: "two", Name: "Two", Members: []string{"ann", "ben"}},
+	}}
+	two := func(teams ...string) policy.Approvers { return policy.Approvers{Quorum: 2, Teams: teams} }
+	fallback := &policy.Fallback{AfterSeconds: 60, Quorum: 2, OwningTeam: true}
+	for what, c := range map[string]struct {
+		approval policy.Approval
+		want     string
+	}{
+		"too few":            {policy.Approval{Quorum: 2, Teams: []string{"one"}}, "it takes 2, and One has 1"},
+		"an alternative":     {policy.Approval{Quorum: 2, Teams: []string{"one"}, Alternatives: []policy.Approvers{two("one"), two("two")}}, ""},
+		"too few everywhere": {policy.Approval{Quorum: 3, Teams: []string{"two"}, Alternatives: []policy.Approvers{two("one")}}, "it takes 3, and Two has 2; it takes 2, and One has 1"},
+		"a fallback":         {policy.Approval{Quorum: 2, Teams: []string{"one"}, Fallback: fallback}, ""},
+		"only an emergency":  {policy.Approval{Quorum: 2, Teams: []string{"one"}, BreakGlass: &policy.BreakGlass{Teams: []string{"one"}}}, "it takes 2, and One has 1"},
+	} {
+		if got := k.tooFew(&c.approval, "two"); got != c.want {
+			t.Errorf("%s: %q, want %q", what, got, c.want)
+		}
+	}
+}
+
 func TestGroupsThatNobodyHas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
