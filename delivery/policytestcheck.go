@@ -27,7 +27,7 @@ var reasons = map[ExpectedOutcome][]policy.Reason{
 	ExpectHold:  {policy.ReasonApprovalRequired},
 	ExpectDeny: {
 		policy.ReasonUnknownServer, policy.ReasonUnknownTool, policy.ReasonDeniedByGuardrail, policy.ReasonNoGrant, policy.ReasonMFARequired,
-		policy.ReasonConditionNotMet, policy.ReasonRequirementNotMet,
+		policy.ReasonStepUpRequired, policy.ReasonConditionNotMet, policy.ReasonRequirementNotMet,
 	},
 }
 

@@ -113,6 +113,7 @@ type explanationJSON struct {
 	Generation       int64                    `json:"generation" doc:"Of the registry, up to which it speaks."`
 	At               time.Time                `json:"at" doc:"Of the call."`
 	Approval         *policy.Approval         `json:"approval,omitempty" doc:"What a held call needs."`
+	StepUp           *policy.StepUp           `json:"step_up,omitempty" doc:"Of step_up_required: how the caller has to sign in."`
 	Limits           []string                 `json:"limits" doc:"Names of the guardrails that would count the call."`
 	MaxResponseBytes int64                    `json:"max_response_bytes,omitempty"`
 	Steps            []stepJSON               `json:"steps" doc:"Everything that was looked at, in order."`
@@ -147,7 +148,7 @@ func explanationOf(e delivery.Explanation) explanationJSON {
 	out := explanationJSON{
 		Outcome: delivery.ExpectedOutcome(e.Outcome.String()), Reason: e.Reason, Sentence: e.Sentence(), Against: e.Against,
 		Audience: e.AudienceID, AudienceName: e.Audience, Epoch: e.Epoch, Revision: e.Revision, Generation: e.Generation, At: e.At,
-		Approval: e.Approval, Limits: orNone(e.Counted), MaxResponseBytes: e.MaxResponseBytes, Steps: []stepJSON{}, Nearest: []nearJSON{},
+		Approval: e.Approval, StepUp: e.StepUp, Limits: orNone(e.Counted), MaxResponseBytes: e.MaxResponseBytes, Steps: []stepJSON{}, Nearest: []nearJSON{},
 	}
 	for _, s := range e.Steps {
 		step := stepJSON{

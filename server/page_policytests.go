@@ -90,6 +90,7 @@ func (f policyTestForm) view() web.TestForm {
 		Reasons: chosen(f.Get("expect_reason"), web.Option{Label: "Any"}, reason(policy.ReasonNoGrant, "No grant allows it"),
 			reason(policy.ReasonDeniedByGuardrail, "A guardrail denies it"), reason(policy.ReasonConditionNotMet, "The condition of the grant is not true"),
 			reason(policy.ReasonRequirementNotMet, "What a guardrail requires is not true"), reason(policy.ReasonMFARequired, "A second factor is needed"),
+			reason(policy.ReasonStepUpRequired, "A fresh sign-in is needed"),
 			reason(policy.ReasonUnknownTool, "The tool is not pinned"), reason(policy.ReasonUnknownServer, "The server is not known")),
 	}
 }

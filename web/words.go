@@ -80,7 +80,8 @@ func reasonWords(reason string) string {
 		"by_caller": "The caller took it back.", "terms_changed": "The rules changed while it waited.", "epoch_changed": "The database was restored meanwhile.",
 		"gateway_revoked": "Its gateway was revoked.", "no_grant": "No grant allows it.", "drifted": "The tool changed after it was reviewed.",
 		"suspended": "The server is suspended.", "unknown_tool": "The tool is not pinned.", "unknown_server": "The server is not known.",
-		"denied_by_guardrail": "A guardrail denies it.", "mfa_required": "The caller has to sign in with a second factor.", "rate_limited": "A rate limit was used up.",
+		"denied_by_guardrail": "A guardrail denies it.", "mfa_required": "The caller has to sign in with a second factor.",
+		"step_up_required": "The caller has to sign in again, as a guardrail asks.", "rate_limited": "A rate limit was used up.",
 		"condition_not_met": "The condition of its grant is not true.", "requirement_not_met": "A guardrail requires what is not so.",
 		"token_budget_spent": "A token budget was used up.", "response_too_long": "The result was longer than a guardrail allows, and was withheld.", "approval_required": "It needs a person.", "allowed": "",
 	}
