@@ -148,7 +148,7 @@ func contendAsTold(o childOrder, in io.Reader, out io.Writer) error {
 	for lines := json.NewDecoder(bufio.NewReader(in)); ; {
 		var c contest
 		if err := lines.Decode(&c); err != nil {
-			return nil //nolint:nilerr // the end of the orders
+			return nil // the end of the orders
 		}
 		wg.Go(func() {
 			answer := c.hold(queue, o.Name)

@@ -119,7 +119,7 @@ func doubles(wins []int) (n int) {
 
 // TestRedeemRace lets two processes, with pools of their own, send sixteen redeemers each for every token at once. Each
 // token is won by one, all others are told that it is used, and there is one audit event of each.
-func TestRedeemRace(t *testing.T) {
+func TestRedeemRace(t *testing.T) { //nolint:tparallel // one batch after the other
 	t.Parallel()
 	const batch = 1000 // then a new database: what is refused is recorded, too, and nobody can delete it
 	began := time.Now()
@@ -134,7 +134,7 @@ func TestRedeemRace(t *testing.T) {
 			w.contend(w.issue(tokens))
 			w.checkRace(tokens)
 		})
-		done := (min(from+batch, soak.tokens)) * redeemers
+		done := min(from+batch, soak.tokens) * redeemers
 		t.Logf("%d redemptions, %.0f/s", done, float64(done)/time.Since(began).Seconds())
 	}
 }

@@ -31,7 +31,7 @@ func (c clock) moveTo(d time.Duration) {
 		c.t.Fatal(err)
 	}
 	defer f.Close()                                                                                       // WriteAt tells
-	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(d/time.Second)), 0); err != nil { //nolint:gosec // two's complement, as C reads it
+	if _, err := f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(d/time.Second)), 0); err != nil { // two's complement, as C reads it
 		c.t.Fatal(err)
 	}
 }
@@ -52,7 +52,7 @@ func newWorldInTime(t *testing.T) (*world, clock) {
 		t.Fatalf("compiling the clock (see tools/setup cc): %v\n%s", err, out)
 	}
 	programs := filepath.Join(dir, "bin")
-	if err := os.Mkdir(programs, 0o755); err != nil { //nolint:gosec // the account that runs PostgreSQL reads it
+	if err := os.Mkdir(programs, 0o755); err != nil { // the account that runs PostgreSQL reads it
 		t.Fatal(err)
 	}
 	stock := binaries(t)
