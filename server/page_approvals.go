@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -17,9 +19,13 @@ import (
 	"countersign/web"
 )
 
-// decidedStates is the history: everything that waits for nobody.
-var decidedStates = []approvals.State{
-	approvals.Approved, approvals.Denied, approvals.Expired, approvals.Cancelled, approvals.Superseded, approvals.Revoked, approvals.Closed,
+// approvalPageRoutes are what people read about approvals; what they do is in consoleRoutes and deedRoutes.
+func (s *Server) approvalPageRoutes() []route {
+	return []route{
+		{get, "/requests", person(identity.ReadApprovals), s.requestsPage},
+		{get, "/reviews", person(identity.ReadApprovals), s.reviewsPage},
+		{get, "/approvals/report", person(identity.ReadApprovals), s.approvalReportPage},
+	}
 }
 
 func (s *Server) approvalsPage(c echo.Context, who identity.Principal) error {
@@ -27,9 +33,15 @@ func (s *Server) approvalsPage(c echo.Context, who identity.Principal) error {
 }
 
 func (s *Server) approvalPage(c echo.Context, who identity.Principal) error {
-	detail, err := s.approvals.Detail(c.Request().Context(), who, c.Param("id"))
+	ctx, id := c.Request().Context(), c.Param("id")
+	detail, err := s.approvals.Detail(ctx, who, id)
 	if err != nil {
 		return err
+	}
+	if detail.State == approvals.Pending {
+		if err := s.approvals.View(ctx, who, id); err != nil { // a measure is no reason to show nothing
+			s.log.WarnContext(ctx, "a view of an approval request was not recorded", "error", err)
+		}
 	}
 	view := approvalView(detail)
 	return s.showApprovals(c, who, http.StatusOK, &view)
@@ -44,6 +56,11 @@ func (s *Server) decide(c echo.Context, who identity.Principal) error {
 		return problem.New(problem.Invalid, "vote_incomplete", "The form came without the digest of the call it shows. Reload the page; nothing was decided.")
 	}
 	vote := approvals.Vote{Decision: approvals.Decision(c.FormValue("decision")), Reason: c.FormValue("reason"), Version: version, SeenDigest: seen}
+	if vote.Decision == approvals.Approve {
+		if vote.Scope, err = scopeOf(c); err != nil {
+			return s.retryApproval(c, who, id, err)
+		}
+	}
 	request, err := s.approvals.Vote(c.Request().Context(), who, id, vote)
 	if err != nil {
 		return s.retryApproval(c, who, id, err)
@@ -53,7 +70,38 @@ func (s *Server) decide(c echo.Context, who identity.Principal) error {
 		approvals.Denied:   "Denied. The agent is told why.",
 		approvals.Pending:  "Your vote counts. More are needed.",
 	}[request.State]
+	if request.State == approvals.Approved && vote.Scope != nil {
+		flash = "Approved, with more calls like it as far as everybody who approved allows."
+	}
 	return s.done(c, "/approvals/"+id, flash)
+}
+
+// mostMinutes fit into a time.
+const mostMinutes = 366 * 24 * 60
+
+// scopeOf reads what is to be approved beside the very call; nil is nothing.
+func scopeOf(c echo.Context) (*approvals.Scope, error) {
+	if c.FormValue("scope") != "more" {
+		return nil, nil //nolint:nilnil // no scope is an answer, and the usual one
+	}
+	p := problem.New(problem.Invalid, "scope_incomplete", "Nothing was decided.")
+	uses, err := strconv.Atoi(strings.TrimSpace(c.FormValue("scope_uses")))
+	if err != nil {
+		p.Field("scope_uses", "A number of calls.")
+	}
+	minutes, err := strconv.Atoi(strings.TrimSpace(c.FormValue("scope_minutes")))
+	if err != nil || minutes < 1 || minutes > mostMinutes {
+		p.Field("scope_minutes", "A number of minutes.")
+	}
+	if len(p.Fields) > 0 {
+		return nil, p
+	}
+	form, err := c.FormParams()
+	if err != nil {
+		return nil, problem.New(problem.Invalid, "form_unreadable", "The form cannot be read. Nothing was decided.").Because(err)
+	}
+	free := slices.Sorted(slices.Values(form["scope_free"]))
+	return &approvals.Scope{Uses: uses, Within: time.Duration(minutes) * time.Minute, Free: slices.Compact(free)}, nil
 }
 
 func (s *Server) revokeApproval(c echo.Context, who identity.Principal) error {
@@ -64,8 +112,13 @@ func (s *Server) revokeApproval(c echo.Context, who identity.Principal) error {
 	return s.done(c, "/approvals/"+id, "The approval is taken back. The call is not executed.")
 }
 
+// scopeFields are the fields of the form of a vote whose names in the domain are others.
+var scopeFields = map[string]string{"uses": "scope_uses", "within": "scope_minutes", "free": "scope_free", "scope": ""}
+
+// retryApproval shows a request as it is now after something that was not done to it: why, what happened meanwhile, and
+// what was typed.
 func (s *Server) retryApproval(c echo.Context, who identity.Principal, id string, failure error) error {
-	errs, status, ok := formErrors(failure, nil)
+	errs, status, ok := formErrors(failure, scopeFields)
 	if !ok {
 		return failure
 	}
@@ -74,93 +127,64 @@ func (s *Server) retryApproval(c echo.Context, who identity.Principal, id string
 		return failure
 	}
 	view := approvalView(detail)
-	view.Typed, view.Errors = c.FormValue("reason"), errs
-	if !view.MayDecide && !view.MayRevoke { // no form to show it in
-		return failure
+	form, _ := c.FormParams() // it was read before
+	view.Errors, view.Typed, view.Ticket = errs, c.FormValue("reason"), c.FormValue("ticket")
+	view.Scoped = web.ScopeTyped{
+		More: c.FormValue("scope") == "more", Uses: c.FormValue("scope_uses"), Minutes: c.FormValue("scope_minutes"), Free: form["scope_free"],
+	}
+	switch { // its form, if it is on the page
+	case strings.HasSuffix(c.Path(), "/emergency") && view.MayAlone && view.Alone == "":
+		view.Form = "emergency"
+	case strings.HasSuffix(c.Path(), "/settle") && view.MaySettle:
+		view.Form = "settle"
+	}
+	if last, err := strconv.ParseInt(c.FormValue("seen_event"), 10, 64); err == nil && status == http.StatusConflict {
+		for _, e := range view.Timeline {
+			if e.ID > last {
+				view.Since = append(view.Since, e)
+			}
+		}
 	}
 	return s.showApprovals(c, who, status, &view)
 }
 
 func (s *Server) showApprovals(c echo.Context, who identity.Principal, status int, chosen *web.Approval) error {
 	ctx := c.Request().Context()
-	decided := c.QueryParam("state") == "decided"
-	filter := approvals.Filter{Waiting: !decided, After: c.QueryParam("after"), Limit: 50}
-	if decided {
-		filter.States = decidedStates
-	}
-	list, err := s.approvals.List(ctx, who, filter)
-	if err != nil {
-		return err
+	filter, form := historyFilter(c)
+	view := web.Approvals{Decided: !filter.Waiting, Chosen: chosen, Filter: form}
+	if len(form.Errors) == 0 {
+		list, err := s.approvals.List(ctx, who, filter)
+		if err != nil {
+			return err
+		}
+		for _, item := range list.Items {
+			line := approvalLine(item)
+			line.Chosen = chosen != nil && chosen.ID == item.ID
+			view.Waiting = append(view.Waiting, line)
+		}
+		view.Next = nextPage(c, list.Next)
 	}
 	counts, err := s.approvals.Counts(ctx, who)
 	if err != nil {
 		return err
 	}
-	view := web.Approvals{Decided: decided, Chosen: chosen, DayCount: counts.DecidedLastDay}
-	for _, item := range list.Items {
-		line := approvalLine(item)
-		line.Chosen = chosen != nil && chosen.ID == item.ID
-		view.Waiting = append(view.Waiting, line)
-	}
-	if list.Next != "" {
-		view.Next = c.Request().URL.Path + "?" + url.Values{"state": {c.QueryParam("state")}, "after": {list.Next}}.Encode()
-	}
+	view.DayCount, view.Chips, view.Alarm = counts.DecidedLastDay, historyChips(c), s.alarm(ctx)
 	page := s.page(c, who, "Approvals", "/approvals")
 	page.Focus = true
 	return render(c, status, web.ApprovalsPage(page, view))
 }
 
-func approvalLine(a approvals.Summary) web.ApprovalLine {
-	return web.ApprovalLine{
-		ID: a.ID, Server: a.ServerName, Tool: a.ToolName, Risk: string(a.Risk), Agent: a.Agent, Caller: callerName(a),
-		State: string(a.State), ExpiresAt: a.ExpiresAt, CreatedAt: a.CreatedAt, Left: max(0, a.ExpiresAt.Sub(a.Now)),
+// nextPage is the address of the page after this one.
+func nextPage(c echo.Context, after string) string {
+	if after == "" {
+		return ""
 	}
-}
-
-func callerName(a approvals.Summary) string {
-	if a.CallerName != "" {
-		return a.CallerName
+	query := url.Values{}
+	for name, values := range c.QueryParams() {
+		query[name] = values
 	}
-	return a.CallerSubject
-}
-
-func approvalView(d approvals.Detail) web.Approval {
-	view := web.Approval{
-		ApprovalLine: approvalLine(d.Summary), CallerID: d.CallerSubject + " at " + d.CallerIssuer, ServerID: d.ServerID, Kind: string(d.Kind), Total: d.ExpiresAt.Sub(d.CreatedAt),
-		Arguments: d.Arguments, Digest: d.CallDigest.String(), Version: d.Version, Gateway: d.GatewayName, Model: d.Model,
-		Evidence: d.Evidence, Definition: d.Definition.String(), DefinitionNo: d.DefinitionNumber, Teams: d.Teams,
-		Quorum: d.Quorum, Approvals: d.Approvals, MayDecide: d.Standing.May && d.State == approvals.Pending, MayRevoke: d.MayRevoke,
-		Standing: d.Standing.Sentence(), Reason: d.StateReason, DecidedBy: d.DecidedBy, DecidedAt: d.DecidedAt, Execution: string(d.Execution),
-		Cues: cues(d),
-	}
-	for _, rule := range d.Guardrails {
-		view.Guardrails = append(view.Guardrails, rule.Name)
-	}
-	for _, rule := range d.Grants {
-		view.Grants = append(view.Grants, rule.Name)
-	}
-	for _, v := range d.Votes {
-		view.Votes = append(view.Votes, web.Vote{Name: v.Name, Decision: string(v.Decision), Reason: v.Reason, At: v.At, Counts: v.Counts})
-	}
-	for _, e := range d.Timeline {
-		view.Timeline = append(view.Timeline, eventView(e))
-	}
-	return view
-}
-
-// cues are what an approver should notice first.
-func cues(d approvals.Detail) []web.Cue {
-	var out []web.Cue
-	if d.Risk == "destructive" {
-		out = append(out, web.Cue{Tone: "destr", Icon: "octagon-alert", Strong: "Cannot be undone.", Text: "This tool is classified as destructive."})
-	}
-	if d.Evidence == "asserted" {
-		out = append(out, web.Cue{Tone: "write", Icon: "triangle-alert", Strong: "Only asserted.", Text: "The gateway says who calls; it sent no token that proves it."})
-	}
-	if len(d.Arguments) > 4<<10 {
-		out = append(out, web.Cue{Tone: "write", Icon: "search", Strong: "Large call.", Text: fmt.Sprintf("The arguments are %d bytes; read them to the end.", len(d.Arguments))})
-	}
-	return out
+	query.Set("after", after)
+	return c.Request().URL.Path + "?" + query.Encode()
 }
 
 func eventView(e audit.Entry) web.Event {

@@ -31,14 +31,67 @@ func chosen(l ApprovalLine) *Approval {
 		Gateway:   "edge-ams-1", Model: "claude-opus-4-6", Evidence: "verified",
 		Guardrails: []string{"Destructive calls need a person"}, Grants: []string{"Release team, storefront"},
 		Definition: digest, DefinitionNo: 3, Teams: []string{"Platform", "Payments"}, Quorum: 2, Approvals: 1, MayDecide: true,
-		Votes: []Vote{{Name: "Jonas Weber", Decision: "approve", Reason: "The release shipped on Friday.", At: noon.Add(-time.Minute), Counts: true}},
+		Votes: []Vote{{Name: "Jonas Weber", Decision: "approve", Reason: "The release shipped on Friday.", At: noon.Add(-time.Minute), Counts: true, Scope: "Up to 2 more calls within 10m0s."}},
 		Cues: []Cue{
 			{"destr", "octagon-alert", "Cannot be undone.", "This tool is classified as destructive."},
 			{"write", "triangle-alert", "Only asserted.", "The gateway says who calls; it sent no token that proves it."},
 			{"", "search", "Large call.", "The arguments are 5,120 bytes; read them to the end."},
 		},
-		Timeline: timelineOf("approval.requested", "release-bot", "approval.voted", "Jonas Weber"),
+		Timeline: timelineOf("approval.requested", "release-bot", "approval.voted", "Jonas Weber"), LastEvent: 88202,
+		Ways:      []Way{{Teams: []string{"Platform", "Payments"}, Quorum: 2, Votes: 1}, {Teams: []string{"Heads of engineering"}, Quorum: 1}},
+		Fallback:  &Fallback{Way: Way{Teams: []string{"On call"}, Quorum: 1}, In: 3*time.Minute + 50*time.Second},
+		MostScope: &Scope{Uses: 5, Minutes: 30, Free: []string{"branch", "reason"}}, Scoped: ScopeTyped{Uses: "5", Minutes: "30"},
+		MayAlone: true, Previous: compareWith(),
 	}
+}
+
+func compareWith() *Previous {
+	return &Previous{
+		ID: "ap7", Caller: "Ines Roth", DecidedBy: "Jonas Weber", SameCaller: true, At: noon.Add(-50 * time.Hour), More: 3,
+		Changes: []ArgumentChange{
+			{Path: []string{"branch"}, Before: []byte(`"release/2026.10"`), After: []byte(`"release/2026.11"`)},
+			{Path: []string{"force"}, After: []byte(`true`)},
+			{Path: []string{"limits", "apiKey"}, Before: []byte(`"k-000"`), After: []byte(`"k-123456789"`)},
+			{Path: []string{"limits", "paths", "2"}, Before: []byte(`{"deep":"c` + "\u200b" + `"}`)},
+		},
+	}
+}
+
+func emergencyReviews() Reviews {
+	open := EmergencyReview{
+		ID: "rvw1", ApprovalID: "ap8", Server: "com.acme/postgres", Tool: "restart_cluster", Agent: "on-call-bot", Caller: "Tomas Lind", Execution: "succeeded",
+		OpenedBy: "Jonas Weber", Reason: "The primary was down and nobody answered for twenty minutes.", Ticket: "INC-311",
+		OpenedAt: noon.Add(-30 * time.Hour), DueAt: noon.Add(-6 * time.Hour), Overdue: true, MayClose: true,
+	}
+	closed := open
+	closed.ID, closed.ApprovalID, closed.ClosedAt, closed.ClosedBy, closed.Finding, closed.Note = "rvw2", "ap9", before(time.Hour), "Ines Roth", "justified", "Read the incident. The rota is mended."
+	closed.Overdue, closed.MayClose = false, false
+	return Reviews{Items: []EmergencyReview{open, closed}, All: true, Next: "/reviews?all=1&after=x"}
+}
+
+func myRequests() Requests {
+	v := Requests{Lines: append(queue().Waiting[:2], history().Waiting...), Next: "/requests?after=x"}
+	v.Lines[0].MayCancel, v.Lines[2].MayReveal, v.Lines[2].MayCancel = true, true, true
+	v.Lines[3].DecidedBy, v.Lines[3].Reason = "Ines Roth", "Not on a Friday."
+	return v
+}
+
+func report() Report {
+	v := Report{
+		Days:    30,
+		Windows: []Option{{"/approvals/report?days=7", "7 days", false}, {"/approvals/report?days=30", "30 days", true}, {"/approvals/report?days=90", "90 days", false}},
+		Facts: []Fact{
+			{"Asked", "3412", "3206 approved, 141 denied, 3 still wait"}, {"Until somebody looked", "41s", "median of 3301; 95 % within 6m2s"},
+			{"Until it was decided", "1m12s", "median of 3347; 95 % within 8m40s"}, {"Expired", "58", "7 withdrawn"},
+			{"By an earlier decision", "212", "asked nobody again"}, {"Tokens refused", "3", "another call, gateway, or a second time"},
+			{"Nobody knows the end", "1", "to be settled by a person"}, {"Emergencies", "1", "1 reviews are open"},
+		},
+		Approvers: []ApproverLine{{"Jonas Weber", "99 %", "2.1s", 1870, true}, {"Ines Roth", "91 %", "34s", 1511, false}},
+	}
+	for i := range 30 {
+		v.Daily = append(v.Daily, Day{At: noon.AddDate(0, 0, i-29), Allowed: 60 + i*i%37, Denied: i % 7, Held: i % 4})
+	}
+	return v
 }
 
 func timelineOf(kindsAndActors ...string) []Event {
@@ -65,6 +118,11 @@ func history() Approvals {
 	detail := chosen(one)
 	detail.MayDecide, detail.MayRevoke, detail.DecidedBy, detail.DecidedAt = false, true, "Ines Roth", before(50*time.Second)
 	detail.Reason, detail.Execution = "Agreed with the customer, INV-2207", "succeeded"
+	two.Emergency = true
+	detail.Given, detail.Revealed = "Up to 5 more calls within 30m0s, in which these arguments may differ: branch.", before(40*time.Second)
+	detail.Allowance = &Allowance{ID: "alw1", ApprovalID: "ap8", State: "open", GivenBy: "Ines Roth", Free: []string{"branch"}, Uses: 5, Used: 2, ExpiresAt: noon.Add(20 * time.Minute), MayRevoke: true}
+	review := emergencyReviews().Items[0]
+	detail.Review = &review
 	return Approvals{Decided: true, DayCount: 119, Waiting: []ApprovalLine{one, two, three, four}, Chosen: detail, Next: "/approvals?state=decided&after=ap11"}
 }
 

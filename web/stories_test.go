@@ -68,6 +68,11 @@ func hostileStories() []story {
 	}
 	waiting, decided, discovery, register := spoiled(queue()), spoiled(history()), spoiled(lookDone()), spoiled(registerForm())
 	waiting.Chosen.Arguments = hostileArguments()
+	waiting.Chosen.Previous.Changes = []ArgumentChange{
+		{Path: []string{hostile("key")}, Before: quoted(hostile("value")), After: hostileArguments()},
+		{Path: []string{"secrets", "inner"}, After: quoted("hunter2-hunter2")},
+	}
+	waiting.Chosen.Since = spoiled(timelineOf("approval.voted", "somebody"))
 	waiting.Chosen.Errors = withErrors(waiting.Chosen.Errors, "reason")
 	register.Errors = withErrors(nil, "name", "title", "team", "description", "transport", "url", "command")
 	discovery.Review.Errors = withErrors(nil, "reason")
@@ -85,6 +90,9 @@ func hostileStories() []story {
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},
 		{"decided", ApprovalsPage(p, decided)},
+		{"requests", RequestsPage(p, spoiled(myRequests()))},
+		{"reviews", ReviewsPage(p, spoiled(emergencyReviews()))},
+		{"approval report", ReportPage(p, spoiled(report()))},
 		{"servers", ServersPage(p, spoiled(serverList()))},
 		{"register", NewServerPage(p, register)},
 		{"discovery", DiscoveryPage(p, discovery)},
@@ -123,7 +131,23 @@ func approvalStories() []story {
 	for i := range chosen.Waiting {
 		chosen.Waiting[i].Chosen = false
 	}
+	narrowed := history()
+	narrowed.Chosen, narrowed.Filter = nil, ApprovalFilter{Tool: "drop_table", By: "Ines Roth", From: "tomorrow", Emergency: true, States: []Option{{"", "Any", true}, {"denied", "Denied", false}}, Errors: Errors{"from": "Write a date as 2026-11-22."}}
+	narrowed.Chips = []Chip{{Name: "tool: drop_table", Address: "/approvals?state=decided&by=Ines+Roth"}, {Name: "emergencies", Address: "/approvals?state=decided"}}
+	late, lost := queue(), history()
+	late.Alarm = "Channels that fail: ops-chat."
+	late.Chosen.SignIn, late.Chosen.Form, late.Chosen.Typed = "/auth/login?return=%2Fapprovals%2Fap1&max_age=300", "emergency", "Nobody answers."
+	late.Chosen.Since = timelineOf("approval.terms_changed", "Countersign")
+	late.Chosen.Errors = Errors{"": "Something happened to this request while you looked. Reload the page and decide again.", "ticket": "Name the ticket or incident."}
+	lost.Chosen.MayRevoke, lost.Chosen.MaySettle, lost.Chosen.Execution, lost.Chosen.State, lost.Chosen.PurgedAt = false, true, "indeterminate", "closed", before(time.Minute)
+	lost.Chosen.Errors = Errors{"ran": "Say whether it ran."}
 	return []story{
+		{"approval late", ApprovalsPage(p, late)},
+		{"approval settle", ApprovalsPage(p, lost)},
+		{"history", ApprovalsPage(p, narrowed)},
+		{"requests", RequestsPage(page("My requests", "/approvals"), myRequests())},
+		{"reviews", ReviewsPage(page("Reviews", "/approvals"), emergencyReviews())},
+		{"approval-report", ReportPage(page("How approving goes", "/approvals"), report())},
 		{"overview", OverviewPage(page("Overview", "/"), overview())},
 		{"first-run", OverviewPage(page("Overview", "/"), first)},
 		{"overview empty", OverviewPage(page("Overview", "/"), Overview{Headline: "Nothing needs you", Sub: "0 of 0 servers active."})},

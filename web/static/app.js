@@ -44,6 +44,33 @@
     say();
   }
 
+  // A row that has the focus stays where it is: what would move it waits behind a link at the top of the list.
+  const moves = (fragment) => {
+    const focused = document.activeElement, link = document.querySelector("#queue [data-new]");
+    const rows = (root) => [...root.querySelectorAll("ol a[id]")].map((a) => a.id);
+    const was = rows(document), is = rows(fragment), at = was.indexOf(focused.id);
+    if (!link || at < 0 || is.indexOf(focused.id) === at) return false;
+    const fresh = is.filter((id) => !was.includes(id)).length;
+    link.textContent = fresh ? `${fresh} new` : "The list has changed";
+    link.hidden = false;
+    return true;
+  };
+
+  // What is typed outlives a sign-in on the way: it stays in this tab, for this address.
+  const kept = `typed:${location.pathname}`;
+  for (const words of all("[data-keeps]")) words.hidden = false;
+  for (const link of all("[data-keep]")) {
+    link.addEventListener("click", () => {
+      const typed = document.getElementById("reason").value;
+      if (typed) sessionStorage.setItem(kept, typed);
+    });
+  }
+  const reason = document.querySelector("form.decide #reason");
+  if (reason && sessionStorage.getItem(kept)) {
+    if (!reason.value) reason.value = sessionStorage.getItem(kept);
+    sessionStorage.removeItem(kept);
+  }
+
   // Live regions: say whether they are, and never let an answer that lacks the region empty it.
   const live = (is) => { for (const sign of all("[data-live]")) sign.hidden = !is; };
   document.addEventListener("htmx:sse:after:connection", () => live(true));
@@ -51,7 +78,8 @@
   document.addEventListener("htmx:sse:close", () => live(false));
   document.addEventListener("htmx:before:swap", (e) => {
     const main = e.detail.tasks.find((task) => task.type === "main");
-    if (main && !main.fragment.childElementCount) { e.preventDefault(); live(false); }
+    if (main && !main.fragment.childElementCount) { e.preventDefault(); live(false); return; }
+    if (main && moves(main.fragment)) e.detail.tasks.splice(e.detail.tasks.indexOf(main), 1);
   });
 
   // Keys on the queue: J and K move, A and D only go to a button, Enter on it decides. They can be switched off.
