@@ -108,12 +108,12 @@ func ExampleGuard() {
 	<-changed
 
 	// The handler of tools/call, once the caller's token was verified.
-	call := func(tool string, arguments string) {
+	call := func(tool, arguments string) {
 		caller := client.Caller{Principal: policy.Principal{Issuer: "https://idp.example.com", Subject: "tomas"}, Token: "eyJ…"}
 		result, err := guard.Call(ctx, caller, tool, json.RawMessage(arguments), func(_ context.Context, arguments json.RawMessage) ([]byte, error) {
 			return fmt.Appendf(nil, "the orders for %s", arguments), nil // these arguments, and no others, may be executed
 		})
-		if no := (*client.NotExecuted)(nil); errors.As(err, &no) {
+		if no := (*client.NotExecutedError)(nil); errors.As(err, &no) {
 			fmt.Println(no.Text) // with no.Meta() in _meta, and isError
 			return
 		}

@@ -28,11 +28,11 @@ type GuardConfig struct {
 // Guard holds the calls of one MCP server to the policy from inside that server, for a server that no gateway stands in
 // front of. It is enrolled as a gateway of the kind embedded.
 //
-//	Call ─ decide ─┬─ deny ───────────────────────────────────────────────▶ *NotExecuted
+//	Call ─ decide ─┬─ deny ───────────────────────────────────────────────▶ *NotExecutedError
 //	               ├─ allow ───────────────────────────────┐
 //	               └─ hold ─┬─ a token is carried ─┐       │
 //	                        └─ ask, wait ─ claim ──┴ redeem ┴▶ run, once ─▶ report how it ended
-//	                             └─ not approved ─────────────────────────▶ *NotExecuted
+//	                             └─ not approved ─────────────────────────▶ *NotExecutedError
 //
 // Nothing runs on an error: no policy, a lease that is over, an answer that did not arrive, a definition that is not the
 // pinned one, arguments that can be read in two ways. At most one execution follows from an approval, also over a crash:

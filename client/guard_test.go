@@ -130,7 +130,7 @@ func TestGuardDecidesByThePolicy(t *testing.T) {
 		"a token that is none":  {vera, "delete", `{"confirmation_token":null}`, ReasonArguments},
 	} {
 		ran, err := g.call(c.by, c.tool, c.arguments)
-		no := (*NotExecuted)(nil)
+		no := (*NotExecutedError)(nil)
 		if !errors.As(err, &no) || no.Reason != c.reason || len(ran) > 0 {
 			t.Errorf("%s: ran %q, %v, want %s", name, ran, err, c.reason)
 		}
@@ -144,7 +144,7 @@ func TestGuardDecidesByThePolicy(t *testing.T) {
 	for range 2 {
 		_, _ = g.call(vera, "read", `{}`)
 	}
-	no := (*NotExecuted)(nil)
+	no := (*NotExecutedError)(nil)
 	if ran, err := g.call(vera, "read", `{}`); !errors.As(err, &no) || no.Reason != ReasonRateLimited || no.RetryAfter < time.Minute || len(ran) > 0 {
 		t.Errorf("the fourth call of three: %v", err)
 	}
@@ -162,7 +162,7 @@ func TestGuardWithoutAPolicyDenies(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran, err := (&guarding{guard: g}).call(vera, "read", `{}`)
-	if no := (*NotExecuted)(nil); !errors.As(err, &no) || no.Reason != ReasonNoPolicy || !errors.Is(err, ErrNoPolicy) || len(ran) > 0 {
+	if no := (*NotExecutedError)(nil); !errors.As(err, &no) || no.Reason != ReasonNoPolicy || !errors.Is(err, ErrNoPolicy) || len(ran) > 0 {
 		t.Errorf("ran %q: %v", ran, err)
 	}
 	if got := g.Visible(vera); len(got) > 0 {
@@ -230,7 +230,7 @@ func TestGuardAsks(t *testing.T) {
 				c.arguments = `{"id":1}`
 			}
 			ran, err := g.call(vera, "delete", c.arguments)
-			no := (*NotExecuted)(nil)
+			no := (*NotExecutedError)(nil)
 			switch {
 			case c.reason == "" && (err != nil || len(ran) != 1 || ran[0] != `{"id":1}`):
 				t.Errorf("ran %q: %v", ran, err)
@@ -306,7 +306,7 @@ func TestGuardWithholdsWhatIsTooLong(t *testing.T) {
 	t.Parallel()
 	g := newGuarding(t, func(d *policy.Document) { d.Guardrails[1].Effect = policy.Effect{MaxResponseBytes: 3} })
 	ran, err := g.call(vera, "read", `{}`)
-	if long := (*ResultTooLong)(nil); !errors.As(err, &long) || long.Bytes != 4 || len(ran) != 1 {
+	if long := (*ResultTooLongError)(nil); !errors.As(err, &long) || long.Bytes != 4 || len(ran) != 1 {
 		t.Errorf("ran %q: %v", ran, err)
 	}
 }

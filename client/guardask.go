@@ -33,7 +33,7 @@ func (c *guarded) confirmation(ctx context.Context, call policy.Call, digest can
 	if approval, err = c.await(ctx, approval); err != nil {
 		return "", err
 	}
-	switch approval.State {
+	switch approval.State { //nolint:exhaustive // in every other state it was not approved
 	case ApprovalApproved:
 		return c.claim(ctx, approval)
 	case ApprovalPending:
@@ -47,7 +47,7 @@ func (c *guarded) confirmation(ctx context.Context, call policy.Call, digest can
 
 // lost reports whether a request ended without an approval.
 func lost(s ApprovalState) bool {
-	switch s {
+	switch s { //nolint:exhaustive // these are all
 	case ApprovalDenied, ApprovalExpired, ApprovalCancelled, ApprovalSuperseded, ApprovalRevoked:
 		return true
 	}
@@ -90,9 +90,9 @@ func (c *guarded) claim(ctx context.Context, a Approval) (token string, err erro
 }
 
 // held tells where people decide. The digest of the call is a reference for people, and no secret.
-func (c *guarded) held(a Approval, digest canonical.Digest) *NotExecuted {
+func (c *guarded) held(a Approval, digest canonical.Digest) *NotExecutedError {
 	expires := c.g.now().Add(time.Duration(a.ExpiresIn) * time.Second).UTC()
-	return &NotExecuted{
+	return &NotExecutedError{
 		Reason: policy.ReasonApprovalRequired, Approval: &a, Digest: digest, at: c.g.now(),
 		Text: fmt.Sprintf("APPROVAL REQUIRED (not executed). A person other than you has to approve this exact call at %s . "+
 			"After the approval, call %s again with exactly the same arguments. If you are given a confirmation token, add it as %s. "+
@@ -101,7 +101,7 @@ func (c *guarded) held(a Approval, digest canonical.Digest) *NotExecuted {
 }
 
 // notAsked tells why people are not asked.
-func (c *guarded) notAsked(err error) *NotExecuted {
+func (c *guarded) notAsked(err error) *NotExecutedError {
 	c.g.log.Warn("an approval was not asked for", slog.String("tool", c.tool), slog.Any("error", err))
 	e := (*Error)(nil)
 	switch {

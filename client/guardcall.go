@@ -36,7 +36,7 @@ var ErrIndeterminate = errors.New("nobody knows whether the call was executed")
 // shown in the console. It is taken instead of asking, is no part of what was approved, and run never sees it. Without
 // one, the guard asks, waits as long as its configuration says, and claims the confirmation by itself.
 //
-// The error is a *NotExecuted where run was not called, or else what run returned.
+// The error is a *NotExecutedError where run was not called, or else what run returned.
 func (g *Guard) Call(ctx context.Context, caller Caller, tool string, arguments json.RawMessage, run Tool) ([]byte, error) {
 	c := &guarded{g: g, caller: caller, tool: tool, began: g.now(), requestBytes: len(arguments)}
 	result, err := c.call(ctx, arguments, run)
@@ -201,20 +201,20 @@ func (c *guarded) end(status OutcomeStatus, why string, size int) {
 	})
 }
 
-// ResultTooLong is the error of a call that was executed, and whose result a guardrail withholds.
-type ResultTooLong struct {
+// ResultTooLongError is the error of a call that was executed, and whose result a guardrail withholds.
+type ResultTooLongError struct {
 	Bytes, Most int64
 }
 
 // Error tells the agent what to do instead.
-func (e *ResultTooLong) Error() string {
+func (e *ResultTooLongError) Error() string {
 	return fmt.Sprintf("RESULT WITHHELD: the tool ran, and must not be called again for it; its result of %d bytes is over the limit of %d. Ask for less: a filter, a page, fewer fields.", e.Bytes, e.Most)
 }
 
-func tooLong(size int, most int64) error { return &ResultTooLong{int64(size), most} }
+func tooLong(size int, most int64) error { return &ResultTooLongError{int64(size), most} }
 
 // unavailable is for what is due to the control plane, not to the call.
-func unavailable(err error) *NotExecuted {
+func unavailable(err error) *NotExecutedError {
 	n := notExecuted(ReasonUnavailable, err, "NOT EXECUTED: this call needs an approval, and the control plane cannot be reached. Try again later.")
 	if e := (*Error)(nil); errors.As(err, &e) {
 		n.RetryAfter = e.RetryAfter
@@ -236,7 +236,7 @@ func (c *guarded) record(size int, err error) {
 	if c.current != nil {
 		r.Revision = c.current.Revision
 	}
-	switch no := (*NotExecuted)(nil); {
+	switch no := (*NotExecutedError)(nil); {
 	case errors.As(err, &no) && no.Approval != nil:
 		r.Decision, r.Reason = HeldCall, string(no.Reason)
 	case errors.As(err, &no):

@@ -22,8 +22,8 @@ const (
 	ReasonResultTooLong policy.Reason = "result_withheld"
 )
 
-// NotExecuted is the error of a call that was not executed, and will not be by this attempt.
-type NotExecuted struct {
+// NotExecutedError is the error of a call that was not executed, and will not be by this attempt.
+type NotExecutedError struct {
 	Reason     policy.Reason // ReasonApprovalRequired: people are asked, and Approval says where
 	Text       string        // what to tell agent and person: what kind of no it is, and what to do next
 	Approval   *Approval     // the request that waits; nil if none does
@@ -36,14 +36,14 @@ type NotExecuted struct {
 }
 
 // Error says what was told to the caller.
-func (e *NotExecuted) Error() string { return e.Text }
+func (e *NotExecutedError) Error() string { return e.Text }
 
 // Unwrap gives the cause, where there is one.
-func (e *NotExecuted) Unwrap() error { return e.Err }
+func (e *NotExecutedError) Unwrap() error { return e.Err }
 
 // Meta is what belongs into _meta of the tool's result, so that programs understand what Text says to people: the member
 // countersign/approval of a call that waits, or countersign/decision of one that was denied.
-func (e *NotExecuted) Meta() map[string]any {
+func (e *NotExecutedError) Meta() map[string]any {
 	if e.Approval != nil {
 		return map[string]any{"countersign/approval": map[string]any{
 			"id": e.Approval.ID, "state": e.Approval.State, "url": e.Approval.URL, "callDigest": e.Digest,
@@ -58,15 +58,15 @@ func (e *NotExecuted) Meta() map[string]any {
 	return map[string]any{"countersign/decision": said}
 }
 
-func notExecuted(reason policy.Reason, err error, format string, args ...any) *NotExecuted {
-	return &NotExecuted{Reason: reason, Text: fmt.Sprintf(format, args...), Err: err}
+func notExecuted(reason policy.Reason, err error, format string, args ...any) *NotExecutedError {
+	return &NotExecutedError{Reason: reason, Text: fmt.Sprintf(format, args...), Err: err}
 }
 
 // denied tells what kind of no the policy says.
-func denied(v policy.Verdict, tool string) *NotExecuted {
+func denied(v policy.Verdict, tool string) *NotExecutedError {
 	reason := v.Reason
 	text := "DENIED by policy (not executed). Do not retry; ask an admin."
-	switch reason {
+	switch reason { //nolint:exhaustive // nothing else is denied
 	case policy.ReasonUnknownServer, policy.ReasonUnknownTool, policy.ReasonNoGrant:
 		reason = policy.ReasonUnknownTool
 		text = fmt.Sprintf("Unknown tool %q (not executed): it is not offered, or no grant lets you use it. Ask an admin for a grant if you need it.", tool)
@@ -83,11 +83,11 @@ func denied(v policy.Verdict, tool string) *NotExecuted {
 	case policy.ReasonSuspended:
 		text = "DENIED (not executed): the server is suspended. Ask the team that owns it."
 	}
-	return &NotExecuted{Reason: reason, Text: text, StepUp: v.StepUp}
+	return &NotExecutedError{Reason: reason, Text: text, StepUp: v.StepUp}
 }
 
 // notApproved tells how the request for approval of a call ended without one.
-func notApproved(a Approval) *NotExecuted {
+func notApproved(a Approval) *NotExecutedError {
 	text := map[ApprovalState]string{
 		ApprovalDenied:     "DENIED (not executed): an approver denied this call. Do not repeat it unless your user asks for it again",
 		ApprovalExpired:    "NOT EXECUTED: nobody decided on this call in time. Call again to ask anew",

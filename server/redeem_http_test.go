@@ -25,7 +25,7 @@ func mistype(token string, at int) string {
 
 // TestRedeemingBadly puts every wrong token to POST /v1/confirmations/redeem. None uses the right one up, and one that is
 // only mistyped costs no query.
-func TestRedeemingBadly(t *testing.T) {
+func TestRedeemingBadly(t *testing.T) { //nolint:tparallel // its parts follow each other
 	t.Parallel()
 	a := newAsker(t)
 	ask, approval, token := a.claimed(t)
@@ -102,7 +102,7 @@ func rotated(t *testing.T, a *asker) (live string) {
 }
 
 // TestRedeemingTwice replays redemptions, by the same instance and by others, and redeems what is over.
-func TestRedeemingTwice(t *testing.T) {
+func TestRedeemingTwice(t *testing.T) { //nolint:tparallel // its parts follow each other
 	t.Parallel()
 	a := newAsker(t)
 	redeem := func(token string, call policy.Call, id, instance string) answer {

@@ -27,6 +27,7 @@ type shopServer struct {
 // TestEmbedded takes both examples through the life of approvals, with a real control plane, a real database and a real
 // MCP client, and no gateway.
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, language := range []string{"go", "python"} {
 		t.Run(language, func(t *testing.T) {

@@ -34,13 +34,13 @@ func newGuard(cfg client.GuardConfig, tools []tool) (*client.Guard, error) {
 func guarded(guard *client.Guard, t tool) mcp.ToolHandler {
 	return func(ctx context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		if err := t.check(r.Params.Arguments); err != nil {
-			return failure("INVALID ARGUMENTS (not executed): "+err.Error()+".", nil), nil
+			return failure("INVALID ARGUMENTS (not executed): "+err.Error()+".", nil), nil //nolint:nilerr // it is the answer
 		}
 		text, err := guard.Call(ctx, callerOf(r), t.definition.Name, r.Params.Arguments, func(_ context.Context, arguments json.RawMessage) ([]byte, error) {
 			text, err := t.run(arguments)
 			return []byte(text), err
 		})
-		if no := (*client.NotExecuted)(nil); errors.As(err, &no) {
+		if no := (*client.NotExecutedError)(nil); errors.As(err, &no) {
 			return failure(no.Text, no.Meta()), nil
 		}
 		if err != nil {

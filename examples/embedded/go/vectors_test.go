@@ -77,7 +77,7 @@ func TestPythonKnowsTheVectors(t *testing.T) {
 			t.Errorf("%s: %s\nwant %+v", want.Name, raw, want)
 		}
 	}
-	for _, code := range strings.Fields("unsafe_integer unsafe_number duplicate_key case_variant_key nul_in_key depth lone_surrogate not_object") {
+	for code := range strings.FieldsSeq("unsafe_integer unsafe_number duplicate_key case_variant_key nul_in_key depth lone_surrogate not_object") {
 		if !refusals[code] {
 			t.Errorf("no vector is refused for %s", code)
 		}

@@ -128,7 +128,7 @@ type person struct {
 func (w *world) signIn(t *testing.T, name string) *person {
 	t.Helper()
 	p := &person{t: t, w: w, client: devidptest.Browser(t)}
-	start, err := p.client.Get(w.url + "/auth/login") //nolint:noctx // bounded by the test
+	start, err := p.client.Get(w.url + "/auth/login")
 	must(t, err)
 	_ = start.Body.Close()
 	back := devidptest.Choose(t, p.client, start.Header.Get("Location"), name)
@@ -139,7 +139,7 @@ func (w *world) signIn(t *testing.T, name string) *person {
 
 func (p *person) get(path string, status int) string {
 	p.t.Helper()
-	res, err := p.client.Get(p.w.url + path) //nolint:noctx // bounded by the test
+	res, err := p.client.Get(p.w.url + path)
 	must(p.t, err)
 	return p.body(path, res, status)
 }
@@ -148,7 +148,7 @@ func (p *person) get(path string, status int) string {
 func (p *person) post(path string, form url.Values, status int) string {
 	p.t.Helper()
 	form.Set("csrf", p.csrf)
-	res, err := p.client.PostForm(p.w.url+path, form) //nolint:noctx // bounded by the test
+	res, err := p.client.PostForm(p.w.url+path, form)
 	must(p.t, err)
 	return p.body(path, res, status)
 }
@@ -234,7 +234,7 @@ func start(t *testing.T, language string, variables map[string]string) *embedded
 	t.Helper()
 	e := &embedded{}
 	if language == "go" {
-		e.Cmd = exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // ourselves
+		e.Cmd = exec.CommandContext(t.Context(), os.Args[0])
 	} else {
 		e.Cmd = pythontest.Command(t, "examples/embedded/python/server.py")
 	}
