@@ -80,7 +80,7 @@ func (q *Queue) Report(ctx context.Context, who identity.Principal, window time.
 	}
 	var r Report
 	err := pgx.BeginTxFunc(ctx, q.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `select now() - $1::interval, now()`, window).Scan(&r.From, &r.To); err != nil {
+		if err := tx.QueryRow(ctx, `select at - $1::interval, at from clock_timestamp() at`, window).Scan(&r.From, &r.To); err != nil {
 			return fmt.Errorf("reading the database's clock: %w", err)
 		}
 		for _, part := range []func(context.Context, pgx.Tx, *Report) error{reportCounts, reportSpans, reportDays, reportApprovers} {

@@ -20,6 +20,7 @@ func (s *Server) approvalOperations() []operation {
 		{get, "/v1/approval-requests/:id", read, "A request: who asked for what, who decided, and what became of it. Not the arguments, only their digest.", reads(s.readApprovalRequest)},
 		{get, "/v1/allowances", read, "What was approved beside the very call.", lists(s.listAllowances)},
 		{get, "/v1/reviews", read, "Second looks at what was approved in an emergency.", lists(s.listReviews)},
+		{get, "/v1/approval-report", read, "How approving goes: how many, how long it takes, who decides and how.", asks(s.readApprovalReport)},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/approvals"
 )
@@ -60,4 +61,10 @@ func TestAutomationReadsApprovals(t *testing.T) {
 	if one.Review == nil || one.Allowance == nil {
 		t.Errorf("the request: %+v", one)
 	}
+
+	report := into[approvalReportJSON](t, robot.get("/v1/approval-report?days=7").want(t, http.StatusOK))
+	if report.Asked == 0 || report.Denied == 0 || report.ReviewsOpen != 1 || len(report.Approvers) == 0 || report.To.Sub(report.From) != 7*24*time.Hour {
+		t.Errorf("the report: %+v", report)
+	}
+	robot.get("/v1/approval-report?days=400").wantProblem(t, http.StatusBadRequest, "invalid_parameter")
 }
