@@ -99,16 +99,34 @@ func (s *Server) requestsPage(c echo.Context, who identity.Principal) error {
 
 // reviewsPage is what was approved in emergencies.
 func (s *Server) reviewsPage(c echo.Context, who identity.Principal) error {
+	return s.showReviews(c, who, nil)
+}
+
+// showReviews shows what is open, or everything. A review that was not closed shows what was typed, if it is still there to
+// be closed.
+func (s *Server) showReviews(c echo.Context, who identity.Principal, failure error) error {
+	errs, status, again := formErrors(failure, nil)
+	if failure != nil && !again {
+		return failure
+	}
 	all := c.QueryParam("all") == "1"
 	list, err := s.approvals.Reviews(c.Request().Context(), who, approvals.ReviewFilter{Open: !all, After: c.QueryParam("after")})
 	if err != nil {
 		return err
 	}
 	view := web.Reviews{All: all, Next: nextPage(c, list.Next)}
+	shown := failure == nil
 	for _, r := range list.Items {
-		view.Items = append(view.Items, reviewView(r))
+		item := reviewView(r)
+		if failure != nil && r.ID == c.Param("id") && item.MayClose {
+			item.Finding, item.Note, item.Errors, shown = c.FormValue("finding"), c.FormValue("note"), errs, true
+		}
+		view.Items = append(view.Items, item)
 	}
-	return render(c, http.StatusOK, web.ReviewsPage(s.page(c, who, "Reviews", "/approvals"), view))
+	if !shown {
+		return failure
+	}
+	return render(c, cmp.Or(status, http.StatusOK), web.ReviewsPage(s.page(c, who, "Reviews", "/approvals"), view))
 }
 
 // alarm says why people may not be told of what waits; "" when they are told.

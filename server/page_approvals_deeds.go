@@ -97,7 +97,7 @@ func (s *Server) closeReview(c echo.Context, who identity.Principal) error {
 		err = s.approvals.CloseReview(c.Request().Context(), who, c.Param("id"), approvals.Finding{Justified: finding == "justified", Note: c.FormValue("note")})
 	}
 	if err != nil {
-		return err
+		return s.showReviews(c, who, err)
 	}
 	return s.done(c, "/reviews", "The review is closed.")
 }

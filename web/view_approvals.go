@@ -135,6 +135,7 @@ type EmergencyReview struct {
 	Overdue, MayClose                                      bool
 	ClosedAt                                               *time.Time
 	ClosedBy, Finding, Note                                string
+	Errors                                                 Errors // of the form; Finding and Note are then what was typed
 }
 
 // Reviews is the page of emergencies.

@@ -122,7 +122,7 @@ func (c *cli) logger(w io.Writer) *slog.Logger {
 
 // refuseUnknownEnvironment catches a misspelt setting, which would otherwise silently not apply.
 func refuseUnknownEnvironment(model *kong.Application, environ []string) error {
-	known := []string{"COUNTERSIGN_CLIENT_SECRET", "COUNTERSIGN_PG_BIN", "COUNTERSIGN_CHROMIUM", "COUNTERSIGN_NODE"} // not flags: of the gateway, the supervisor, the tests
+	known := []string{"COUNTERSIGN_CLIENT_SECRET", "COUNTERSIGN_PG_BIN", "COUNTERSIGN_CHROMIUM", "COUNTERSIGN_NODE", "COUNTERSIGN_PYTHON"} // not flags: of the gateway, the supervisor, the tests
 	_ = kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
 		if flag, ok := node.(*kong.Flag); ok {
 			known = append(known, flag.Envs...)
