@@ -11,6 +11,7 @@ import (
 	"countersign/approvals"
 	"countersign/client"
 	"countersign/delivery"
+	"countersign/notify"
 	"countersign/policy"
 	"countersign/registry"
 )
@@ -66,6 +67,7 @@ type held struct {
 	event     string // an audit event
 	tool      string // delete_orders
 	agent     string // that somebody answers for
+	channel   string // that nothing is sent to
 }
 
 // hold registers, pins and grants, and lets Vera's agent ask for delete_orders.
@@ -102,6 +104,11 @@ func (w *world) hold(g *edge) *held {
 	})
 	must(w.t, err)
 	h.agent = agent.ID
+	h.channel, _, err = w.notify.Create(w.t.Context(), installer, notify.Setup{
+		Name: "Ops", Kind: notify.Webhook, Topics: []string{notify.TopicAlive}, Address: "https://hooks.example.com/ops",
+	})
+	must(w.t, err)
+	w.exec(`update channels set paused_at = clock_timestamp()`)
 	h.event = read[string](w, `select max(id)::text from audit_events`)
 	return h
 }
@@ -127,7 +134,7 @@ func (h *held) id(path string) string {
 		"/approvals": h.approval.ID, "/v1/approvals": h.approval.ID, "/servers": h.server.ID, "/gateways": h.g.ID,
 		"/grants": h.grant.ID, "/audit": h.event, "/v1/discoveries": h.discovery, "/v1/servers": h.server.ID, "/v1/teams": h.server.TeamID,
 		"/guardrails": h.guardrail, "/policy/tests": h.test, "/v1/tools": h.tool, "/v1/drift": h.tool, "/v1/grants": h.grant.ID, "/v1/gateways": h.g.ID,
-		"/agents": h.agent, "/v1/agents": h.agent,
+		"/agents": h.agent, "/v1/agents": h.agent, "/channels": h.channel, "/v1/channels": h.channel,
 	} {
 		if strings.HasPrefix(path, prefix+"/") {
 			return id

@@ -281,7 +281,7 @@ func ReportPage(p Page, v Report) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"People\"><table><thead><tr><th scope=\"col\">Person</th><th scope=\"col\" class=\"r\">Votes</th><th scope=\"col\" class=\"r\">Approved</th><th scope=\"col\" class=\"r\">Median time on the page</th></tr></thead> <tbody>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"People and how they decide\"><table><thead><tr><th scope=\"col\">Person</th><th scope=\"col\" class=\"r\">Votes</th><th scope=\"col\" class=\"r\">Approved</th><th scope=\"col\" class=\"r\">Median time on the page</th></tr></thead> <tbody>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

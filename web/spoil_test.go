@@ -26,7 +26,7 @@ func hostile(name string) string {
 var texts = []string{"Description", "Text", "Error", "Reason", "Value", "value", "deep", "document", "Typed", "Message", "Command", "Config"}
 
 // kept are the fields whose values are chosen by us, not by others.
-var kept = []string{"State", "Risk", "Decision", "Tone", "Icon", "Evidence", "Transport", "Section", "Tab", "Form", "Severity"}
+var kept = []string{"State", "Execution", "Risk", "Decision", "Tone", "Icon", "Evidence", "Transport", "Section", "Tab", "Form", "Severity"}
 
 // spoiled gives v with poison in every string that somebody else may have written, deeply.
 func spoiled[T any](v T) T {
