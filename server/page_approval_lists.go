@@ -183,7 +183,7 @@ func reportFacts(r approvals.Report) []web.Fact {
 		number("By an earlier decision", r.Allowed, "asked nobody again"),
 		number("Tokens refused", r.Mismatches, "another call, gateway, or a second time"),
 		number("Nobody knows the end", r.Unknown, "to be settled by a person"),
-		number("Emergencies", r.Emergencies, fmt.Sprintf("%d reviews are open", r.ReviewsOpen)),
+		number("Emergencies", r.Emergencies, openReviews(r.ReviewsOpen)),
 	}
 }
 
@@ -198,9 +198,18 @@ func spanFact(name string, s approvals.Span) web.Fact {
 func spanWords(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", d/time.Second)
 	case d < time.Hour:
-		return d.Round(time.Second).String()
+		return strings.TrimSuffix(fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second), " 0 s")
 	}
-	return cmp.Or(strings.TrimSuffix(d.Round(time.Minute).String(), "0s"), "0s")
+	return strings.TrimSuffix(fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute), " 0 min")
+}
+
+func openReviews(n int) string {
+	if n == 1 {
+		return "1 review is open"
+	}
+	return fmt.Sprintf("%d reviews are open", n)
 }

@@ -102,7 +102,7 @@ func scopeWords(s *approvals.Scope) string {
 	if s == nil {
 		return ""
 	}
-	words := fmt.Sprintf("Up to %d more calls within %s", s.Uses, s.Within)
+	words := fmt.Sprintf("Up to %d more calls within %s", s.Uses, spanWords(s.Within))
 	if len(s.Free) > 0 {
 		words += ", in which these arguments may differ: " + strings.Join(s.Free, ", ")
 	}

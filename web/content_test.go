@@ -31,7 +31,7 @@ func chosen(l ApprovalLine) *Approval {
 		Gateway:   "edge-ams-1", Model: "claude-opus-4-6", Evidence: "verified",
 		Guardrails: []string{"Destructive calls need a person"}, Grants: []string{"Release team, storefront"},
 		Definition: digest, DefinitionNo: 3, Teams: []string{"Platform", "Payments"}, Quorum: 2, Approvals: 1, MayDecide: true,
-		Votes: []Vote{{Name: "Jonas Weber", Decision: "approve", Reason: "The release shipped on Friday.", At: noon.Add(-time.Minute), Counts: true, Scope: "Up to 2 more calls within 10m0s."}},
+		Votes: []Vote{{Name: "Jonas Weber", Decision: "approve", Reason: "The release shipped on Friday.", At: noon.Add(-time.Minute), Counts: true, Scope: "Up to 2 more calls within 10 min."}},
 		Cues: []Cue{
 			{"destr", "octagon-alert", "Cannot be undone.", "This tool is classified as destructive."},
 			{"write", "triangle-alert", "Only asserted.", "The gateway says who calls; it sent no token that proves it."},
@@ -84,7 +84,7 @@ func report() Report {
 			{"Asked", "3412", "3206 approved, 141 denied, 3 still wait"}, {"Until somebody looked", "41s", "median of 3301; 95 % within 6m2s"},
 			{"Until it was decided", "1m12s", "median of 3347; 95 % within 8m40s"}, {"Expired", "58", "7 withdrawn"},
 			{"By an earlier decision", "212", "asked nobody again"}, {"Tokens refused", "3", "another call, gateway, or a second time"},
-			{"Nobody knows the end", "1", "to be settled by a person"}, {"Emergencies", "1", "1 reviews are open"},
+			{"Nobody knows the end", "1", "to be settled by a person"}, {"Emergencies", "1", "1 review is open"},
 		},
 		Approvers: []ApproverLine{{"Jonas Weber", "99 %", "2.1s", 1870, true}, {"Ines Roth", "91 %", "34s", 1511, false}},
 	}
@@ -119,7 +119,7 @@ func history() Approvals {
 	detail.MayDecide, detail.MayRevoke, detail.DecidedBy, detail.DecidedAt = false, true, "Ines Roth", before(50*time.Second)
 	detail.Reason, detail.Execution = "Agreed with the customer, INV-2207", "succeeded"
 	two.Emergency = true
-	detail.Given, detail.Revealed = "Up to 5 more calls within 30m0s, in which these arguments may differ: branch.", before(40*time.Second)
+	detail.Given, detail.Revealed = "Up to 5 more calls within 30 min, in which these arguments may differ: branch.", before(40*time.Second)
 	detail.Allowance = &Allowance{ID: "alw1", ApprovalID: "ap8", State: "open", GivenBy: "Ines Roth", Free: []string{"branch"}, Uses: 5, Used: 2, ExpiresAt: noon.Add(20 * time.Minute), MayRevoke: true}
 	review := emergencyReviews().Items[0]
 	detail.Review = &review
