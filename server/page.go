@@ -11,6 +11,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
+	"countersign/approvals"
 	"countersign/identity"
 	"countersign/internal/problem"
 	"countersign/web"
@@ -35,13 +36,26 @@ func (s *Server) page(c echo.Context, who identity.Principal, title, section str
 	for address, action := range sections {
 		p.Allowed[address] = who.Can(action, "") == nil
 	}
-	if counts, err := s.approvals.Counts(c.Request().Context(), who); err == nil {
+	if counts, err := s.counts(c, who); err == nil {
 		p.Waiting = counts.Waiting
 	}
 	if held, err := s.registry.DriftCount(c.Request().Context(), who); err == nil {
 		p.Held = held
 	}
 	return p
+}
+
+// counts says how many approvals wait, for the navigation and for what is on the page: they are counted once for it.
+func (s *Server) counts(c echo.Context, who identity.Principal) (approvals.Counts, error) {
+	const key = "approval counts"
+	if counted, ok := c.Get(key).(approvals.Counts); ok {
+		return counted, nil
+	}
+	counts, err := s.approvals.Counts(c.Request().Context(), who)
+	if err == nil {
+		c.Set(key, counts)
+	}
+	return counts, err
 }
 
 func roleWords(who identity.Principal) string {

@@ -164,7 +164,7 @@ func (s *Server) showApprovals(c echo.Context, who identity.Principal, status in
 		}
 		view.Next = nextPage(c, list.Next)
 	}
-	counts, err := s.approvals.Counts(ctx, who)
+	counts, err := s.counts(c, who)
 	if err != nil {
 		return err
 	}
