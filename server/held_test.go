@@ -105,7 +105,7 @@ func (w *world) hold(g *edge) *held {
 	must(w.t, err)
 	h.agent = agent.ID
 	h.channel, _, err = w.notify.Create(w.t.Context(), installer, notify.Setup{
-		Name: "Ops", Kind: notify.Webhook, Topics: []string{notify.TopicAlive}, Address: "https://hooks.example.com/ops",
+		Name: "A channel that is paused", Kind: notify.Webhook, Topics: []string{notify.TopicAlive}, Address: "https://hooks.example.com/ops",
 	})
 	must(w.t, err)
 	w.exec(`update channels set paused_at = clock_timestamp()`)
