@@ -1232,7 +1232,7 @@ func approvalAfter(p Page, a Approval) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 102, "<label for=\"end-reason\">Why</label> <textarea class=\"in\" id=\"end-reason\" name=\"reason\" rows=\"2\" maxlength=\"2000\" required></textarea> <button class=\"btn sm deny\">End it, and take back what is not executed</button></form></details>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 102, "<label for=\"end-reason\">Why. What it allowed and is not executed is taken back.</label> <textarea class=\"in\" id=\"end-reason\" name=\"reason\" rows=\"2\" maxlength=\"2000\" required></textarea> <button class=\"btn sm deny\">End what it allows</button></form></details>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
