@@ -38,7 +38,9 @@ func TestVoteThatNeedsAFreshSignIn(t *testing.T) { //nolint:tparallel // the cas
 		{"of another class", policy.StepUp{ACR: []string{"silver", "gold"}}, w.signedIn(w.ada, time.Hour, "bronze"), map[string]string{"acr_values": "gold silver"}},
 		{"of no class", policy.StepUp{ACR: []string{"gold"}}, w.signedIn(w.ada, 0, ""), map[string]string{"acr_values": "gold"}},
 		{
-			"all of it", policy.StepUp{MaxAgeSeconds: 60, MFA: true, ACR: []string{"gold"}}, w.signedIn(w.ada, 2*time.Minute, "gold", "mfa"),
+			"all of it",
+			policy.StepUp{MaxAgeSeconds: 60, MFA: true, ACR: []string{"gold"}},
+			w.signedIn(w.ada, 2*time.Minute, "gold", "mfa"),
 			map[string]string{"max_age": "60", "acr_values": "gold", "mfa": "true"},
 		},
 		{"what nobody meets", policy.StepUp{ACR: []string{}}, w.signedIn(w.ada, 0, "gold", "mfa"), map[string]string{}},

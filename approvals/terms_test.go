@@ -200,7 +200,8 @@ func TestScopeOfSeveralVotes(t *testing.T) {
 		{"who denies has no say in it", []ballot{vote(wide), {Decision: Deny}}, wide},
 		{
 			"wider than the policy is by now",
-			[]ballot{vote(&Scope{Uses: 50, Within: time.Hour, Free: []string{"order", "x"}})}, &Scope{Uses: 5, Within: 10 * time.Minute, Free: []string{"order"}},
+			[]ballot{vote(&Scope{Uses: 50, Within: time.Hour, Free: []string{"order", "x"}})},
+			&Scope{Uses: 5, Within: 10 * time.Minute, Free: []string{"order"}},
 		},
 	} {
 		terms := demand(func(a *policy.Approval) { a.StepUp = nil })

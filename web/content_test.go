@@ -81,10 +81,14 @@ func report() Report {
 		Days:    30,
 		Windows: []Option{{"/approvals/report?days=7", "7 days", false}, {"/approvals/report?days=30", "30 days", true}, {"/approvals/report?days=90", "90 days", false}},
 		Facts: []Fact{
-			{"Asked", "3412", "3206 approved, 141 denied, 3 still wait"}, {"Until somebody looked", "41s", "median of 3301; 95 % within 6m2s"},
-			{"Until it was decided", "1m12s", "median of 3347; 95 % within 8m40s"}, {"Expired", "58", "7 withdrawn"},
-			{"By an earlier decision", "212", "asked nobody again"}, {"Tokens refused", "3", "another call, gateway, or a second time"},
-			{"Nobody knows the end", "1", "to be settled by a person"}, {"Emergencies", "1", "1 review is open"},
+			{"Asked", "3412", "3206 approved, 141 denied, 3 still wait"},
+			{"Until somebody looked", "41s", "median of 3301; 95 % within 6m2s"},
+			{"Until it was decided", "1m12s", "median of 3347; 95 % within 8m40s"},
+			{"Expired", "58", "7 withdrawn"},
+			{"By an earlier decision", "212", "asked nobody again"},
+			{"Tokens refused", "3", "another call, gateway, or a second time"},
+			{"Nobody knows the end", "1", "to be settled by a person"},
+			{"Emergencies", "1", "1 review is open"},
 		},
 		Approvers: []ApproverLine{{"Jonas Weber", "99 %", "2.1s", 1870, true}, {"Ines Roth", "91 %", "34s", 1511, false}},
 	}

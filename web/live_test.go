@@ -239,8 +239,10 @@ func TestWithoutScripts(t *testing.T) {
 	b.Go(s.url)
 	b.Fill("#reason", "Not on a Friday")
 	b.Press(`button[value="deny"]`)
-	want := url.Values{"csrf": {"csrf-of-priya"}, "version": {"3"}, "seen_digest": {digest}, "reason": {"Not on a Friday"}, "decision": {"deny"},
-		"scope": {""}, "scope_uses": {"5"}, "scope_minutes": {"30"}, "seen_event": {"88202"}}
+	want := url.Values{
+		"csrf": {"csrf-of-priya"}, "version": {"3"}, "seen_digest": {digest}, "reason": {"Not on a Friday"}, "decision": {"deny"},
+		"scope": {""}, "scope_uses": {"5"}, "scope_minutes": {"30"}, "seen_event": {"88202"},
+	}
 	if diff := cmp.Diff(want, <-s.posted); diff != "" {
 		t.Errorf("posted (-want +got):\n%s", diff)
 	}

@@ -68,7 +68,10 @@ func hostileChannels(p Page) []story {
 	changed := form
 	changed.Version, changed.Shown = 3, hostile("shown")
 	return []story{
-		{"channels", ChannelsPage(p, list)}, {"channel-form", ChannelFormPage(p, form)}, {"channel-change", ChannelFormPage(p, changed)},
-		{"channel", ChannelPage(p, one)}, {"channel-secret", ChannelSecretPage(p, spoiled(issuedSecret()))},
+		{"channels", ChannelsPage(p, list)},
+		{"channel-form", ChannelFormPage(p, form)},
+		{"channel-change", ChannelFormPage(p, changed)},
+		{"channel", ChannelPage(p, one)},
+		{"channel-secret", ChannelSecretPage(p, spoiled(issuedSecret()))},
 	}
 }
