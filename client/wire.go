@@ -275,20 +275,29 @@ const (
 
 // CallRecord is telemetry of one call. It carries sizes, never arguments.
 type CallRecord struct {
-	CallID        string      `json:"call_id"`
-	At            time.Time   `json:"at"`
-	Server        string      `json:"server"`
-	Tool          string      `json:"tool"`
-	Kind          policy.Kind `json:"kind"`
-	Decision      Decision    `json:"decision"`
-	Reason        string      `json:"reason,omitempty"`
-	Subject       string      `json:"subject,omitempty"`
-	Agent         string      `json:"agent,omitempty"`
-	Model         string      `json:"model,omitempty"`
-	Revision      int64       `json:"revision"`
-	RequestBytes  int64       `json:"request_bytes"`
-	ResponseBytes int64       `json:"response_bytes"`
-	DurationUS    int64       `json:"duration_us"`
+	CallID         string           `json:"call_id"`
+	At             time.Time        `json:"at"`
+	Server         string           `json:"server"`
+	Tool           string           `json:"tool"`
+	Kind           policy.Kind      `json:"kind"`
+	Decision       Decision         `json:"decision"`
+	Reason         string           `json:"reason,omitempty"`
+	Subject        string           `json:"subject,omitempty"`
+	Agent          string           `json:"agent,omitempty"`
+	Model          string           `json:"model,omitempty"`
+	ModelAssurance policy.Assurance `json:"model_assurance,omitempty"`
+	Session        string           `json:"session,omitempty"`  // a keyed digest: it tells sessions apart and nothing else
+	TraceID        string           `json:"trace_id,omitempty"` // W3C Trace Context, of the caller's trace
+	Instance       string           `json:"instance,omitempty"` // of the gateway
+	Revision       int64            `json:"revision"`
+	RequestBytes   int64            `json:"request_bytes"`
+	ResponseBytes  int64            `json:"response_bytes"`
+	RequestTokens  int64            `json:"request_tokens,omitempty"`  // estimated, of the arguments
+	ResponseTokens int64            `json:"response_tokens,omitempty"` // estimated, of what came back
+	DurationUS     int64            `json:"duration_us"`
+	UpstreamUS     int64            `json:"upstream_us,omitempty"` // how much of it the server took; the rest is what the gateway added
+	ToolError      bool             `json:"tool_error,omitempty"`  // the server answered with an error
+	Filtered       int              `json:"filtered,omitempty"`    // texts of the result that the output filter changed
 }
 
 // CallBatch is the body of POST /v1/calls. A record that was sent before is ignored (by call_id).

@@ -1,0 +1,9 @@
+-- For development only: telemetry, alerts, prices and the keys of agents are lost.
+drop table alerts, alert_rules, unknown_servers, model_prices, usage_hours;
+drop trigger calls_copied on calls;
+drop function copy_call, keep_call_records;
+drop table call_records;
+alter table tools drop column labels;
+alter table servers drop column client_requests;
+drop table agent_keys;
+alter table agents drop column models;
