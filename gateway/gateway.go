@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,7 @@ import (
 
 // Gateway is one instance of the enforcement point.
 type Gateway struct {
-	cfg        Config
+	current    atomic.Pointer[Config] // read it through config
 	offered    []client.Command
 	client     *client.Client
 	feed       *client.Feed
@@ -67,10 +68,11 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 		return nil, err
 	}
 	g := &Gateway{
-		cfg: cfg, offered: offered, client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
+		offered: offered, client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
 		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
 		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
 	}
+	g.current.Store(&cfg)
 	g.ctx, g.stop = context.WithCancel(ctx)
 	g.verifier = newVerifier(cfg, g.own, g.now)
 	g.sessions = newSessions(g.now)
@@ -82,6 +84,10 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.proxy = g.newProxy()
 	return g, nil
 }
+
+// config is the configuration in force. It may be another one at the next call, so whoever must decide twice by the
+// same one keeps it; nobody changes what it points to.
+func (g *Gateway) config() *Config { return g.current.Load() }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
@@ -145,7 +151,7 @@ const shutdownGrace = 5 * time.Second
 // Serve listens where the configuration says, runs the gateway, and stops both when ctx ends. ready, when it
 // is not nil, is told the address.
 func (g *Gateway) Serve(ctx context.Context, ready func(net.Addr)) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", g.cfg.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", g.config().Listen)
 	if err != nil {
 		return fmt.Errorf("listening for callers: %w", err)
 	}

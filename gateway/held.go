@@ -242,9 +242,9 @@ func (h *heldCall) pass() (goOn bool, err error) {
 // wait is how long to wait for a decision before answering.
 func (h *heldCall) wait(state string) time.Duration {
 	if state != "" {
-		return max(h.x.g.cfg.HoldWait, retryWait)
+		return max(h.x.g.config().HoldWait, retryWait)
 	}
-	return h.x.g.cfg.HoldWait
+	return h.x.g.config().HoldWait
 }
 
 // tellEnd tells the caller, once, that the request it knows of ended without approval.

@@ -102,7 +102,7 @@ func (x *exchange) upstreamHeader(extra http.Header) http.Header {
 // credentials reads the headers that the configuration adds for a server.
 func (g *Gateway) credentials(server string) (http.Header, error) {
 	h := http.Header{}
-	for name, source := range g.cfg.Upstreams[server].Headers {
+	for name, source := range g.config().Upstreams[server].Headers {
 		value, err := readSource(source)
 		if err != nil {
 			return nil, err

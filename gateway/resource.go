@@ -24,8 +24,8 @@ type protectedResource struct {
 
 // serveMetadata tells a client where to get a token for us. All servers behind a gateway are one resource.
 func (g *Gateway) serveMetadata(w http.ResponseWriter, _ *http.Request) {
-	m := protectedResource{Resource: g.cfg.Resource, Name: "Countersign gateway", BearerMethods: []string{"header"}}
-	for _, i := range g.cfg.Issuers {
+	m := protectedResource{Resource: g.config().Resource, Name: "Countersign gateway", BearerMethods: []string{"header"}}
+	for _, i := range g.config().Issuers {
 		m.AuthorizationServers = append(m.AuthorizationServers, i.Issuer)
 	}
 	w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -35,7 +35,7 @@ func (g *Gateway) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 
 // metadataURL is where the metadata is.
 func (g *Gateway) metadataURL() string {
-	u, err := url.Parse(g.cfg.Resource)
+	u, err := url.Parse(g.config().Resource)
 	if err != nil { // Validate parsed it
 		return ""
 	}
@@ -84,7 +84,7 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) *caller {
 // fromAllowedOrigin refuses what a page of another site makes a browser send. On loopback it also refuses
 // names that do not belong there, which is what DNS rebinding looks like.
 func (g *Gateway) fromAllowedOrigin(r *http.Request) bool {
-	resource, err := url.Parse(g.cfg.Resource)
+	resource, err := url.Parse(g.config().Resource)
 	if err != nil { // Validate parsed it
 		return false
 	}
@@ -92,7 +92,7 @@ func (g *Gateway) fromAllowedOrigin(r *http.Request) bool {
 	here := local != nil && isLoopback(local.String())
 	for _, origin := range r.Header.Values("Origin") {
 		own := origin == resource.Scheme+"://"+resource.Host || here && origin == "http://"+r.Host
-		if !own && !slices.Contains(g.cfg.Origins, origin) {
+		if !own && !slices.Contains(g.config().Origins, origin) {
 			return false
 		}
 	}

@@ -17,7 +17,7 @@ func TestExpiryWithTheGatewaysClockWrong(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, nil)
 			now := func() time.Time { return time.Now().Add(wrong) }
-			s.gateway.verifier = newVerifier(s.gateway.cfg, s.gateway.own, now) // before there is a caller
+			s.gateway.verifier = newVerifier(*s.gateway.config(), s.gateway.own, now) // before there is a caller
 			s.gateway.sessions.now, s.gateway.held.now, s.gateway.limits.now = now, now, now
 			s.open()
 			session := s.connectAs("ada", "2026-07-28", func(c claimsMap) { // good by its clock and by ours

@@ -65,7 +65,7 @@ func newStdioPool(g *Gateway) *stdioPool {
 // command finds what to start for an endpoint: the configuration must name it, with the very command line that
 // was registered.
 func (g *Gateway) command(e policy.Endpoint) (Command, error) {
-	c, ok := g.cfg.Commands[e.Command]
+	c, ok := g.config().Commands[e.Command]
 	if !ok {
 		return Command{}, errUnknownCommand
 	}
@@ -120,7 +120,7 @@ func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
 			mine++
 		}
 	}
-	if len(s.instances)+s.starting >= s.g.cfg.MaxProcesses || mine >= stdioPerCaller {
+	if len(s.instances)+s.starting >= s.g.config().MaxProcesses || mine >= stdioPerCaller {
 		s.mu.Unlock()
 		return nil, errManyProcesses
 	}

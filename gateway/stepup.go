@@ -39,7 +39,7 @@ func (x *exchange) demandOf(v policy.Verdict) demand {
 }
 
 func (g *Gateway) secondFactorACR(issuer string) []string {
-	for _, i := range g.cfg.Issuers {
+	for _, i := range g.config().Issuers {
 		if i.Issuer == issuer {
 			return i.SecondFactorACR
 		}

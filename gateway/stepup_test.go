@@ -131,7 +131,8 @@ func TestStepUpThatTheProviderDoesNotDo(t *testing.T) {
 // TestDemands: what a challenge asks for is what the guardrails ask for, and what the configuration knows of the provider.
 func TestDemands(t *testing.T) {
 	t.Parallel()
-	x := &exchange{g: &Gateway{cfg: Config{Issuers: []Issuer{{Issuer: "https://a.example", SecondFactorACR: []string{"mfa", "gold"}}, {Issuer: "https://b.example"}}}}}
+	x := &exchange{g: &Gateway{}}
+	x.g.current.Store(&Config{Issuers: []Issuer{{Issuer: "https://a.example", SecondFactorACR: []string{"mfa", "gold"}}, {Issuer: "https://b.example"}}})
 	for name, test := range map[string]struct {
 		issuer  string
 		verdict *policy.StepUp

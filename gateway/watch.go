@@ -92,7 +92,7 @@ func (w *watcher) fresh(ctx context.Context, s *policy.Server) (map[use]canonica
 	for range 3 {
 		w.mu.Lock()
 		e := w.entry(s)
-		if e.seen != nil && !e.wanted && w.g.now().Sub(e.at) < 5*w.g.cfg.ObserveEvery {
+		if e.seen != nil && !e.wanted && w.g.now().Sub(e.at) < 5*w.g.config().ObserveEvery {
 			seen := e.seen
 			w.mu.Unlock()
 			return seen, nil
@@ -239,7 +239,7 @@ func (w *watcher) speaks(s *policy.Server) string {
 
 // run looks at every server of the policy when a new one arrives, and periodically.
 func (w *watcher) run(ctx context.Context) error {
-	ticker := time.NewTicker(w.g.cfg.ObserveEvery)
+	ticker := time.NewTicker(w.g.config().ObserveEvery)
 	defer ticker.Stop()
 	for {
 		changed := w.g.feed.Changed()
