@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -73,8 +74,8 @@ func (q *Queue) previous(ctx context.Context, tx pgx.Tx, r *row, arguments json.
 	}
 	call, _, err := q.open(b.Call, b.Principal, b.CallDigest)
 	if err != nil {
-		q.cfg.Log.WarnContext(ctx, "an approved call cannot be opened for a comparison", "approval", b.ID, "error", err)
-		return nil, nil //nolint:nilnil,nilerr // it is left out
+		q.cfg.Log.WarnContext(ctx, "an approved call cannot be opened for a comparison", slog.String("approval", b.ID), slog.Any("error", err))
+		return nil, nil //nolint:nilnil // it is left out
 	}
 	_, before, err := call.Digest()
 	if err != nil {

@@ -162,7 +162,9 @@ func TestWebhookAnswers(t *testing.T) {
 	}{
 		{"no content", func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "delivered", "", 0},
 		{
-			"a redirect", func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, away.URL, 307) }, "waiting",
+			"a redirect", func(_ int, w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, away.URL, http.StatusTemporaryRedirect)
+			}, "waiting",
 			"The receiver answered 307. Redirects are not followed: change the address instead.", 4 * time.Second,
 		},
 		{

@@ -2,8 +2,9 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func (s *Server) approvalPage(c echo.Context, who identity.Principal) error {
 	}
 	if detail.State == approvals.Pending {
 		if err := s.approvals.View(ctx, who, id); err != nil { // a measure is no reason to show nothing
-			s.log.WarnContext(ctx, "a view of an approval request was not recorded", "error", err)
+			s.log.WarnContext(ctx, "a view of an approval request was not recorded", slog.Any("error", err))
 		}
 	}
 	view := approvalView(detail)
@@ -179,10 +180,7 @@ func nextPage(c echo.Context, after string) string {
 	if after == "" {
 		return ""
 	}
-	query := url.Values{}
-	for name, values := range c.QueryParams() {
-		query[name] = values
-	}
+	query := maps.Clone(c.QueryParams())
 	query.Set("after", after)
 	return c.Request().URL.Path + "?" + query.Encode()
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -138,10 +139,7 @@ func TestAChannelThatIsNotMade(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			form := url.Values{}
-			for k, v := range good {
-				form[k] = v
-			}
+			form := maps.Clone(good)
 			form.Set(c.field, c.value)
 			a := ada.post("/channels", form).want(t, http.StatusBadRequest, "Nothing was changed.", c.words)
 			if c.invalid != "" {

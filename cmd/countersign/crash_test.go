@@ -119,7 +119,9 @@ func TestCrash(t *testing.T) {
 }
 
 // on lets another test go on with this world.
-func (c *crashWorld) on(t *testing.T) { c.t, c.plane.t, c.gateway.t = t, t, t }
+func (c *crashWorld) on(t *testing.T) { //nolint:thelper // it only hands t on
+	c.t, c.plane.t, c.gateway.t = t, t, t
+}
 
 func (c *crashWorld) dies(s step, order string) {
 	c.t.Helper()

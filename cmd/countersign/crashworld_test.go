@@ -47,7 +47,7 @@ func (p *process) start() string {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := exec.CommandContext(context.WithoutCancel(p.t.Context()), os.Args[0], p.args...) //nolint:gosec // this very program
+	cmd := exec.CommandContext(context.WithoutCancel(p.t.Context()), os.Args[0], p.args...)
 	cmd.Env = append(os.Environ(), runMain+"=1")
 	cmd.Stderr = &p.err
 	out, err := cmd.StdoutPipe()
