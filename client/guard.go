@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"countersign/canonical"
+	"countersign/internal/room"
 	"countersign/policy"
 )
 
@@ -44,7 +45,7 @@ type Guard struct {
 
 	served map[string]canonical.Digest // of the tools in Offer
 	calls  inFlight
-	room   rooms
+	rooms  *room.Rooms
 	ended  outcomes
 	now    func() time.Time
 	log    *slog.Logger
@@ -67,7 +68,7 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 	}
 	return &Guard{
 		GuardConfig: cfg, served: served, now: cfg.Client.now, log: cfg.Client.log,
-		calls: newInFlight(), room: newRooms(), ended: newOutcomes(),
+		calls: newInFlight(), rooms: room.New(cfg.Client.log, cfg.Client.now), ended: newOutcomes(),
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"countersign/canonical"
+	"countersign/internal/room"
 	"countersign/policy"
 )
 
@@ -64,11 +65,11 @@ func (c *guarded) call(ctx context.Context, arguments json.RawMessage, run Tool)
 		return nil, err
 	}
 	if c.verdict.Outcome == policy.Allow {
-		room, err := c.takeRoom()
+		got, err := c.takeRoom()
 		if err != nil {
 			return nil, err
 		}
-		return c.run(ctx, room, run)
+		return c.run(ctx, got, run)
 	}
 	call, digest, err := c.exact(ctx)
 	if err != nil {
@@ -83,15 +84,15 @@ func (c *guarded) call(ctx context.Context, arguments json.RawMessage, run Tool)
 	if err != nil {
 		return nil, err
 	}
-	room, err := c.takeRoom()
+	got, err := c.takeRoom()
 	if err != nil {
 		return nil, err
 	}
 	if err := c.redeem(ctx, call, token); err != nil {
-		room.release()
+		got.Release()
 		return nil, err
 	}
-	return c.run(ctx, room, run)
+	return c.run(ctx, got, run)
 }
 
 // decide reads the arguments in exactly one way and asks the policy.
@@ -163,15 +164,17 @@ func (c *guarded) redeem(ctx context.Context, call policy.Call, token string) er
 }
 
 // run executes the call and sees to it that its end is reported, also that of a tool that panics.
-func (c *guarded) run(ctx context.Context, room *reserved, run Tool) (result []byte, err error) {
+func (c *guarded) run(ctx context.Context, got *room.Reservation, run Tool) (result []byte, err error) {
 	if err := ctx.Err(); err != nil {
-		room.release()
+		got.Release()
 		c.end(Failed, "the caller gave up before the call was executed", 0)
 		return nil, notExecuted(ReasonUnavailable, err, "NOT EXECUTED: the request was given up.")
 	}
+	got.Charge()
 	returned := false
 	defer func() {
-		room.spend(len(result))
+		got.Spend(room.Tokens(len(result)))
+		got.Settle(true)
 		switch {
 		case !returned:
 			c.end(Indeterminate, "the tool ended without an answer", 0)

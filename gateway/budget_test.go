@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,81 +14,6 @@ import (
 
 func budget(tokens, seconds int) policy.Effect {
 	return policy.Effect{TokenBudget: &policy.TokenBudget{Tokens: tokens, Seconds: seconds}}
-}
-
-// aPurse counts against one budget of 100 tokens a minute, by a clock of its own.
-func aPurse(t *testing.T) (take func(tokens int) (*reservation, time.Duration), clock *hand) {
-	t.Helper()
-	clock = &hand{now: time.Unix(1_800_000_000, 0)}
-	l := newLimits(slog.New(slog.DiscardHandler), clock.time)
-	doc := &policy.Document{Guardrails: []policy.Guardrail{{ID: "b", Effect: budget(100, 60)}}}
-	return func(tokens int) (*reservation, time.Duration) {
-		r, short := l.take(doc, "ada", count{budgets: []int{0}, tokens: tokens})
-		if short.wait > 0 && !short.tokens {
-			t.Error("it is calls that lack, not tokens")
-		}
-		return r, short.wait
-	}, clock
-}
-
-func TestBudgetIsChargedForWhatPasses(t *testing.T) {
-	t.Parallel()
-	take, clock := aPurse(t)
-	r, wait := take(40)
-	if wait > 0 {
-		t.Fatalf("waits %s with a full purse", wait)
-	}
-	if _, wait = take(61); wait != 600*time.Millisecond {
-		t.Errorf("waits %s beside what is reserved, want 0.6 s for one token", wait)
-	}
-	r.charge()
-	r.spend(160) // the result is longer than what is left
-	r.settle(true)
-	r.settle(true)
-	if _, wait = take(1); wait != 60600*time.Millisecond {
-		t.Errorf("waits %s, want until 100 tokens that are owed came back, and one more", wait)
-	}
-	clock.move(2 * time.Minute)
-	if r, wait = take(500); wait > 0 {
-		t.Errorf("a request that is larger than a full purse waits %s", wait)
-	}
-	r.settle(true)
-	if _, wait = take(1); wait != 240600*time.Millisecond {
-		t.Errorf("waits %s, want until 400 came back, and one more", wait)
-	}
-}
-
-func TestBudgetGivesBackWhatWasNotSent(t *testing.T) {
-	t.Parallel()
-	take, _ := aPurse(t)
-	for range 3 {
-		r, wait := take(100)
-		if wait > 0 {
-			t.Fatalf("waits %s", wait)
-		}
-		r.charge()
-		r.settle(false)
-		if r, wait = take(100); wait > 0 {
-			t.Fatalf("waits %s", wait)
-		}
-		r.release()
-	}
-}
-
-func TestAnswerThatComesLaterIsCharged(t *testing.T) {
-	t.Parallel()
-	take, clock := aPurse(t)
-	r, _ := take(10)
-	r.charge()
-	r.settle(true)
-	clock.move(time.Hour)
-	for range 3 * sweepSome { // the bucket is full again, and forgotten
-		r.limits.forget(clock.time())
-	}
-	r.spend(100)
-	if _, wait := take(1); wait == 0 {
-		t.Error("a result that was sent on another stream costs nothing")
-	}
 }
 
 func TestTokenBudgetInEachEra(t *testing.T) {

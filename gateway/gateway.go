@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"countersign/client"
+	"countersign/internal/room"
 )
 
 // Gateway is one instance of the enforcement point.
@@ -30,7 +31,7 @@ type Gateway struct {
 	schemas    *schemas
 	watch      *watcher
 	held       *heldCalls
-	limits     *limits
+	rooms      *room.Rooms // for rate limits and token budgets
 	challenged challenges
 	stdio      *stdioPool
 	background background
@@ -77,7 +78,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.verifier = newVerifier(cfg, g.own, g.now)
 	g.sessions = newSessions(g.now)
 	g.held = newHeldCalls(seal, g.now)
-	g.limits = newLimits(log, g.now)
+	g.rooms = room.New(log, g.now)
 	g.upstream = &http.Client{Transport: g.dialer.transport(), CheckRedirect: noRedirect}
 	g.stdio = newStdioPool(g)
 	g.watch = newWatcher(g)

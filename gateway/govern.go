@@ -61,11 +61,11 @@ func (x *exchange) govern() error {
 	if v.Outcome == policy.Hold {
 		return x.hold(v)
 	}
-	room, ok, err := x.takeRoom(v, "")
+	got, ok, err := x.takeRoom(v, "")
 	if !ok {
 		return err
 	}
-	return x.run(v, room)
+	return x.run(v, got)
 }
 
 // hide answers as a server does that has no such thing. What is not granted and what does not exist look alike to

@@ -13,6 +13,7 @@ import (
 
 	"countersign/canonical"
 	"countersign/client"
+	"countersign/internal/room"
 	"countersign/policy"
 )
 
@@ -202,7 +203,7 @@ type heldCall struct {
 	verdict policy.Verdict
 	call    policy.Call
 	digest  canonical.Digest
-	room    *reservation // once the confirmation was redeemed
+	room    *room.Reservation // once the confirmation was redeemed
 }
 
 // pass asks for the approval, and says whether the exchange may go on to the server. If not, the caller was
@@ -279,13 +280,13 @@ func (h *heldCall) act(ctx context.Context, a client.Approval) (goOn bool, err e
 // execute the call. It counts for rate limits only then; where one has no room, the confirmation is left unused.
 func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, err error) {
 	x := h.x
-	room, ok, err := x.takeRoom(h.verdict, " The approval was not used; it is good for a few minutes.")
+	got, ok, err := x.takeRoom(h.verdict, " The approval was not used; it is good for a few minutes.")
 	if !ok {
 		return false, err
 	}
 	defer func() {
 		if !goOn {
-			room.release()
+			got.Release()
 		}
 	}()
 	claim, err := x.g.client.Claim(ctx, a.ID)
@@ -296,7 +297,7 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 	if _, err := x.g.client.Redeem(ctx, claim.Token, attempt.redemption, h.call); err != nil {
 		return false, h.notRedeemed(err)
 	}
-	x.attempt, h.room = attempt, room
+	x.attempt, h.room = attempt, got
 	return true, nil
 }
 

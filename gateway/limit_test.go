@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"encoding/json"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +12,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"countersign/client"
+	"countersign/internal/room"
 	"countersign/policy"
 )
 
@@ -38,7 +37,7 @@ func (h *hand) move(d time.Duration) {
 // clocked lets a test move the time by which calls are counted.
 func (s *stand) clocked() *hand {
 	h := &hand{now: time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)}
-	s.gateway.limits.now = h.time
+	s.gateway.rooms = room.New(s.gateway.log, h.time)
 	return h
 }
 
@@ -272,117 +271,6 @@ func TestCallersAreCountedApart(t *testing.T) {
 	} {
 		if res := call(t, s.connectAs("ada", "2025-11-25", c.change), "list_orders", `{}`); reasonOf(res) != c.want {
 			t.Errorf("%s: %q, want %q", name, reasonOf(res), c.want)
-		}
-	}
-}
-
-// aLimit is a document with one guardrail of a limit.
-func aLimit(id string, calls, seconds int) *policy.Document {
-	return &policy.Document{Guardrails: []policy.Guardrail{{ID: id, Effect: limited(calls, seconds)}}}
-}
-
-// call takes room for one call that these guardrails limit.
-func (l *limits) call(doc *policy.Document, caller string, guardrails ...int) (*reservation, time.Duration) {
-	r, short := l.take(doc, caller, count{limits: guardrails})
-	return r, short.wait
-}
-
-func TestLimitThatChangesKeepsItsCount(t *testing.T) {
-	t.Parallel()
-	clock := &hand{now: time.Unix(1_800_000_000, 0)}
-	l := newLimits(slog.New(slog.DiscardHandler), clock.time)
-	spend := func(doc *policy.Document) time.Duration {
-		r, wait := l.call(doc, "ada", 0)
-		r.charge()
-		return wait
-	}
-	for range 10 {
-		if wait := spend(aLimit("r", 10, 60)); wait > 0 {
-			t.Fatalf("waits %s within the limit", wait)
-		}
-	}
-	if wait := spend(aLimit("r", 100, 60)); wait > time.Second || wait == 0 {
-		t.Errorf("a wider limit gives what was used back: %s", wait)
-	}
-	clock.move(time.Hour)
-	for i := range 3 {
-		if wait := spend(aLimit("r", 2, 3600)); (wait > 0) != (i == 2) {
-			t.Errorf("a narrower limit, call %d: waits %s", i, wait)
-		}
-	}
-	clock.move(-time.Hour)
-	if wait := spend(aLimit("r", 2, 3600)); wait == 0 {
-		t.Error("a clock that is set back gives calls")
-	}
-}
-
-func TestLimitsAreBounded(t *testing.T) {
-	t.Parallel()
-	clock := &hand{now: time.Unix(1_800_000_000, 0)}
-	l := newLimits(slog.New(slog.DiscardHandler), clock.time)
-	l.bound = 100
-	doc := aLimit("r", 1, 60)
-	for i := range 100 {
-		r, wait := l.call(doc, fmt.Sprint(i), 0)
-		if wait > 0 {
-			t.Fatalf("caller %d waits %s", i, wait)
-		}
-		r.charge()
-	}
-	if _, wait := l.call(doc, "one more", 0); wait == 0 {
-		t.Error("a caller who cannot be counted is let through")
-	}
-	clock.move(30 * time.Second)
-	if _, wait := l.call(doc, "7", 0); wait != 30*time.Second {
-		t.Errorf("a caller who is counted waits %s, want 30 s", wait)
-	}
-	clock.move(30 * time.Second)
-	r, wait := l.call(doc, "one more", 0)
-	if wait > 0 || len(l.buckets) != 1 {
-		t.Errorf("waits %s while %d buckets are kept, all but one of them full", wait, len(l.buckets))
-	}
-	for i := range 1000 { // what is reserved is not forgotten, what is full is
-		clock.move(time.Minute)
-		other, _ := l.call(doc, fmt.Sprint(i), 0)
-		other.charge()
-	}
-	if _, wait := l.call(doc, "one more", 0); wait == 0 || len(l.buckets) > 10 {
-		t.Errorf("waits %s, %d buckets", wait, len(l.buckets))
-	}
-	r.release()
-	if _, wait := l.call(doc, "one more", 0); wait > 0 {
-		t.Errorf("what was given back waits %s", wait)
-	}
-}
-
-// TestLimitHoldsAgainstConcurrentCalls counts the winners.
-func TestLimitHoldsAgainstConcurrentCalls(t *testing.T) {
-	t.Parallel()
-	clock := &hand{now: time.Unix(1_800_000_000, 0)}
-	l := newLimits(slog.New(slog.DiscardHandler), clock.time)
-	doc := &policy.Document{Guardrails: []policy.Guardrail{{ID: "a", Effect: limited(20, 60)}, {ID: "b", Effect: limited(7, 60)}}}
-	won := make(chan bool, 64)
-	for range cap(won) {
-		go func() {
-			r, wait := l.call(doc, "ada", 0, 1)
-			r.charge()
-			won <- wait == 0
-		}()
-	}
-	winners := 0
-	for range cap(won) {
-		if <-won {
-			winners++
-		}
-	}
-	if winners != 7 {
-		t.Errorf("%d calls got through, want 7", winners)
-	}
-	for i := range 14 { // 13 are left of the wider limit
-		r, wait := l.call(doc, "ada", 0)
-		r.charge()
-		if (wait > 0) != (i == 13) {
-			t.Errorf("call %d of the wider limit waits %s", i, wait)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"countersign/canonical"
 	"countersign/client"
+	"countersign/internal/room"
 	"countersign/policy"
 )
 
@@ -17,7 +18,7 @@ import (
 type duty struct {
 	method string
 	most   int64 // bytes of a result; 0: any
-	room   *reservation
+	room   *room.Reservation
 }
 
 // duties are those of the calls of one session that were not answered yet, by the request id as it was written.
@@ -97,34 +98,30 @@ func (x *exchange) counted() bool {
 
 // takeRoom reserves room for the call with all limits and budgets that count it. If there is none, the caller was
 // answered; after says what to add to the answer.
-func (x *exchange) takeRoom(v policy.Verdict, after string) (r *reservation, ok bool, err error) {
+func (x *exchange) takeRoom(v policy.Verdict, after string) (r *room.Reservation, ok bool, err error) {
 	if !x.counted() {
 		return nil, true, nil
 	}
-	c := count{limits: v.Limits, budgets: v.Budgets, tokens: tokensOf(len(x.argumentsOf(x.log.use)))}
-	r, short := x.g.limits.take(x.snapshot.Index.Document(), x.caller.key(), c)
-	if short.wait == 0 {
+	tokens := room.Tokens(len(x.argumentsOf(x.log.use)))
+	r, short := x.g.rooms.Take(client.Counted(x.snapshot.Index.Document(), v, x.caller.key(), tokens))
+	if short.Wait == 0 {
 		return r, true, nil
 	}
-	seconds := int(math.Ceil(short.wait.Seconds()))
+	seconds := int(math.Ceil(short.Wait.Seconds()))
 	what, reason := "RATE LIMITED (not executed): you have made as many of these calls as a guardrail allows for now", reasonRateLimited
-	if short.tokens {
+	if short.Tokens {
 		what, reason = "TOKEN BUDGET SPENT (not executed): your calls have used the tokens that a guardrail allows for now", reasonBudget
 	}
 	text := fmt.Sprintf("%s. Wait %d seconds, then call again.%s", what, seconds, after)
 	return r, false, x.denyWith(text, decision{Reason: reason, RetryAfterSeconds: seconds})
 }
 
-// tokensOf estimates how many tokens a text has that is so many bytes long: four bytes are one. That is near enough for
-// English and JSON with the tokenizers of today, high for long words and low for scripts of several bytes a letter.
-func tokensOf(bytes int) int { return (bytes + 3) / 4 }
-
 // run forwards a call that may run, and sees to what it owes.
-func (x *exchange) run(v policy.Verdict, room *reservation) error {
-	room.charge()
-	defer func() { room.settle(x.log.sent) }()
-	if x.counted() && (room != nil || v.MaxResponseBytes > 0) {
-		x.duty = duty{method: x.message.method, most: v.MaxResponseBytes, room: room}
+func (x *exchange) run(v policy.Verdict, got *room.Reservation) error {
+	got.Charge()
+	defer func() { got.Settle(x.log.sent) }()
+	if x.counted() && (got != nil || v.MaxResponseBytes > 0) {
+		x.duty = duty{method: x.message.method, most: v.MaxResponseBytes, room: got}
 		if session := x.duties(); session != nil {
 			session.add(x.message.id, x.duty)
 			defer func() {
@@ -156,7 +153,7 @@ func (x *exchange) discharge(fields []canonical.Member, message, content []byte)
 		instead = withheldMessage(id, d.method, len(content), d.most)
 		passes = instead
 	}
-	d.room.spend(tokensOf(len(passes)))
+	d.room.Spend(room.Tokens(len(passes)))
 	return instead
 }
 
@@ -176,7 +173,7 @@ func (x *exchange) dutyOf(id json.RawMessage) duty {
 }
 
 // pass counts a message of the server that is no answer, such as a part of a result on its way.
-func (x *exchange) pass(message []byte) { x.duty.room.spend(tokensOf(len(message))) }
+func (x *exchange) pass(message []byte) { x.duty.room.Spend(room.Tokens(len(message))) }
 
 // withheld is what a caller is told of a result that is too long, in _meta["countersign/decision"] or the error's data.
 type withheld struct {

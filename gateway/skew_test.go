@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"countersign/client"
+	"countersign/internal/room"
 )
 
 // TestExpiryWithTheGatewaysClockWrong: a gateway's clock that is an hour wrong decides which tokens of callers are good,
@@ -18,7 +19,8 @@ func TestExpiryWithTheGatewaysClockWrong(t *testing.T) {
 			s := newStand(t, nil)
 			now := func() time.Time { return time.Now().Add(wrong) }
 			s.gateway.verifier = newVerifier(*s.gateway.config(), s.gateway.own, now) // before there is a caller
-			s.gateway.sessions.now, s.gateway.held.now, s.gateway.limits.now = now, now, now
+			s.gateway.sessions.now, s.gateway.held.now = now, now
+			s.gateway.rooms = room.New(s.gateway.log, now)
 			s.open()
 			session := s.connectAs("ada", "2026-07-28", func(c claimsMap) { // good by its clock and by ours
 				c["iat"], c["exp"] = time.Now().Add(-2*time.Hour).Unix(), time.Now().Add(2*time.Hour).Unix()
