@@ -12,7 +12,7 @@ import (
 //
 // Nothing is left out: if a call of what is offered is denied before and not after, an Access of Gains has it for its
 // caller, or a Restraint of Stops that denies, wants a sign-in or requires something; so with Loses and Begins
-// where a call is denied only after. The verdict on a URI that no resource has may also change with the templates in Appears and Vanishes.
+// where a call is denied only after. Keys and models tell who a caller is taken to be. The verdict on a URI that no resource has may also change with the templates in Appears and Vanishes.
 type Changes struct {
 	Gains         []Access     `json:"gains,omitempty"`
 	Loses         []Access     `json:"loses,omitempty"`
@@ -23,12 +23,16 @@ type Changes struct {
 	Appears       []ToolName   `json:"appears,omitempty"` // sorted
 	Vanishes      []ToolName   `json:"vanishes,omitempty"`
 	Risks         []RiskChange `json:"risks,omitempty"`
+	GainKeys      []Key        `json:"gain_keys,omitempty"` // sorted by hash
+	LoseKeys      []Key        `json:"lose_keys,omitempty"`
+	GainModels    []Agent      `json:"gain_models,omitempty"` // sorted: what each agent is registered with by then and is not now
+	LoseModels    []Agent      `json:"lose_models,omitempty"`
 }
 
 // Empty reports whether nothing changes.
 func (c Changes) Empty() bool {
 	return len(c.Gains)+len(c.Loses)+len(c.Begins)+len(c.Stops)+len(c.AppearServers)+len(c.VanishServers)+
-		len(c.Appears)+len(c.Vanishes)+len(c.Risks) == 0
+		len(c.Appears)+len(c.Vanishes)+len(c.Risks)+len(c.GainKeys)+len(c.LoseKeys)+len(c.GainModels)+len(c.LoseModels) == 0
 }
 
 // ToolName names a tool, prompt or resource.

@@ -22,6 +22,8 @@ type Source struct {
 	Servers         []Server
 	Grants          []SourceGrant
 	Guardrails      []SourceGuardrail
+	Keys            []Key   // that have not ended, of agents that have not
+	Agents          []Agent // that have not ended
 }
 
 // SourceGrant is a grant whose resource is not resolved yet.
@@ -69,6 +71,7 @@ func Compile(src Source, at time.Time) (Document, []Warning, error) {
 	if err != nil {
 		return Document{}, nil, err
 	}
+	d.addAgents(src.Keys, src.Agents)
 	if err := d.validate(); err != nil {
 		return Document{}, nil, fmt.Errorf("compiling policy: %w", err)
 	}

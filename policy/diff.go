@@ -32,6 +32,8 @@ func Diff(before, after *Document) Changes {
 	for _, name := range names {
 		d.compare(&c, name, was.tools[name], is.tools[name])
 	}
+	c.GainKeys, c.LoseKeys = keysWithout(after, before), keysWithout(before, after)
+	c.GainModels, c.LoseModels = modelsWithout(after, before), modelsWithout(before, after)
 	for _, s := range d.access.changed() {
 		c.Gains, c.Loses = addAccess(c.Gains, s.what, s.begins), addAccess(c.Loses, s.what, s.ends)
 	}
@@ -252,4 +254,45 @@ func (s *sayings[T]) changed() []saying[T] {
 	changed := slices.DeleteFunc(slices.Clone(s.all), func(x saying[T]) bool { return len(x.begins)+len(x.ends) == 0 })
 	slices.SortFunc(changed, func(a, b saying[T]) int { return cmp.Compare(a.key, b.key) })
 	return changed
+}
+
+// keysWithout returns the keys of a that b has not, or has with another meaning; sorted as those of a.
+func keysWithout(a, b *Document) []Key {
+	if a == nil {
+		return nil
+	}
+	had := map[Key]bool{}
+	if b != nil {
+		for _, k := range b.Keys {
+			had[k] = true
+		}
+	}
+	var rest []Key
+	for _, k := range a.Keys {
+		if !had[k] {
+			rest = append(rest, k)
+		}
+	}
+	return rest
+}
+
+// modelsWithout returns the models of the agents of a that these have not in b.
+func modelsWithout(a, b *Document) []Agent {
+	if a == nil {
+		return nil
+	}
+	had := map[string][]string{}
+	if b != nil {
+		for _, agent := range b.Agents {
+			had[agent.Agent] = agent.Models
+		}
+	}
+	var rest []Agent
+	for _, agent := range a.Agents {
+		models := slices.DeleteFunc(slices.Clone(agent.Models), func(m string) bool { return slices.Contains(had[agent.Agent], m) })
+		if len(models) > 0 {
+			rest = append(rest, Agent{Agent: agent.Agent, Models: models})
+		}
+	}
+	return rest
 }

@@ -32,6 +32,8 @@ type Document struct {
 	Servers         []Server    `json:"servers"`
 	Grants          []Grant     `json:"grants"`
 	Guardrails      []Guardrail `json:"guardrails"`
+	Keys            []Key       `json:"keys,omitempty"`   // of agents, sorted by hash
+	Agents          []Agent     `json:"agents,omitempty"` // those with models, sorted
 }
 
 // The states of a server that reach a gateway.

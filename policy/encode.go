@@ -47,6 +47,34 @@ func (e *encoder) document(d *Document) error {
 	if err := e.next("guardrails").value(d.Guardrails); err != nil { // few
 		return err
 	}
+	if len(d.Keys) > 0 {
+		if err := list(e.next("keys"), d.Keys, e.key); err != nil {
+			return err
+		}
+	}
+	if len(d.Agents) > 0 {
+		if err := list(e.next("agents"), d.Agents, e.agent); err != nil {
+			return err
+		}
+	}
+	return e.WriteByte('}')
+}
+
+func (e *encoder) key(k *Key) error {
+	e.first("hash").digest(k.Hash)
+	e.next("agent").text(k.Agent)
+	e.next("subject").text(k.Subject)
+	if err := e.next("not_after").value(k.NotAfter); err != nil {
+		return err
+	}
+	return e.WriteByte('}')
+}
+
+func (e *encoder) agent(a *Agent) error {
+	e.first("agent").text(a.Agent)
+	if err := e.next("models").value(a.Models); err != nil {
+		return err
+	}
 	return e.WriteByte('}')
 }
 

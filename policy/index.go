@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"countersign/canonical"
 )
 
 // Index is a document made ready to decide on. It is immutable: any number of
@@ -14,6 +16,8 @@ type Index struct {
 	terms      *terms
 	grants     []grant
 	guardrails []guardrail
+	keys       map[canonical.Digest]int // places in Document.Keys
+	models     map[string][]string      // that an agent is registered with
 }
 
 // server is a Server and what it offers, by kind and name.
@@ -92,6 +96,7 @@ func NewIndex(d Document) (*Index, error) {
 	if err := ix.indexRules(); err != nil {
 		return nil, fmt.Errorf("indexing policy: %w", err)
 	}
+	ix.indexAgents()
 	for i := range d.Servers {
 		ix.servers[d.Servers[i].Name] = ix.newServer(&d.Servers[i])
 	}

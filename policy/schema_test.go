@@ -156,6 +156,8 @@ func oneOfEach(t *testing.T) []byte {
 		}
 		src.Guardrails = append(src.Guardrails, policy.SourceGuardrail{Guardrail: rule, Resource: policy.Resource{Servers: []string{"*"}}})
 	}
+	src.Keys = []policy.Key{{Hash: policy.HashKey("csa_x"), Agent: "code", Subject: "agent:code", NotAfter: noon}}
+	src.Agents = []policy.Agent{{Agent: "code", Models: []string{"claude", "gpt"}}}
 	doc, _, err := policy.Compile(src, noon)
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,9 @@ func (d Document) validate() error {
 	if err := d.validateRules(); err != nil {
 		return err
 	}
+	if err := d.validateAgents(); err != nil {
+		return err
+	}
 	for i := range d.Servers {
 		if err := d.validateServer(i); err != nil {
 			return inField(fmt.Sprintf("servers[%d]", i), err)

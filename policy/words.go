@@ -64,6 +64,18 @@ func (c Changes) Words(w Wording) []Sentence {
 	for _, r := range c.Stops {
 		say(ChangeStop, "%s: no longer %s, calling %s%s", r.who(), r.Effect.Words(w), w.tools(r.Tools), whereWords(r.Condition, "save", r.Unless))
 	}
+	for _, k := range c.GainKeys {
+		say(ChangeGain, "a key of agent %s was added, good until %s", visible(k.Agent), k.NotAfter.UTC().Format(timeForm))
+	}
+	for _, k := range c.LoseKeys {
+		say(ChangeLose, "a key of agent %s is no longer good", visible(k.Agent))
+	}
+	for _, a := range c.GainModels {
+		say(ChangeGain, "agent %s is registered with model %s", visible(a.Agent), oneOf(a.Models))
+	}
+	for _, a := range c.LoseModels {
+		say(ChangeLose, "agent %s is no longer registered with model %s", visible(a.Agent), oneOf(a.Models))
+	}
 	for _, r := range c.Risks {
 		say(ChangeRisk, "%s is %s, was %s", w.tools([]ToolName{r.ToolName}), riskWords(r.To), riskWords(r.From))
 	}
@@ -103,15 +115,17 @@ func (a Restraint) who() string {
 	return a.Subject.Words() + ", except " + a.Except.Words()
 }
 
+// timeForm is how sentences say a time.
+const timeForm = "2006-01-02 15:04 UTC"
+
 // windowWords says when, "" for always.
 func (a Access) windowWords() string {
-	const form = "2006-01-02 15:04 UTC"
 	words := ""
 	if a.NotBefore != nil {
-		words += ", from " + a.NotBefore.UTC().Format(form)
+		words += ", from " + a.NotBefore.UTC().Format(timeForm)
 	}
 	if a.NotAfter != nil {
-		words += ", until " + a.NotAfter.UTC().Format(form)
+		words += ", until " + a.NotAfter.UTC().Format(timeForm)
 	}
 	return words
 }

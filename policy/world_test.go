@@ -158,6 +158,12 @@ var drawSource = rapid.Custom(func(t *rapid.T) policy.Source {
 	for i := range rapid.IntRange(0, 6).Draw(t, "guardrails") {
 		src.Guardrails = append(src.Guardrails, drawGuardrail(t, fmt.Sprintf("r%d", i)))
 	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "keys") {
+		src.Keys = append(src.Keys, keyOf(fmt.Sprintf("csa_%d", i), drawAgent.Draw(t, "agent of the key")))
+	}
+	for _, agent := range []string{"code", "cursor"} {
+		src.Agents = append(src.Agents, policy.Agent{Agent: agent, Models: few(drawModel).Draw(t, "models")})
+	}
 	return src
 })
 

@@ -3,7 +3,9 @@
 // anything else in it is refused whole, and the gateway goes on by the one it has.
 
 const members = {
-  document: "format issuer audience epoch revision issued_at max_stale_seconds servers grants guardrails",
+  document: "format issuer audience epoch revision issued_at max_stale_seconds servers grants guardrails keys agents",
+  key: "hash agent subject not_after",
+  agent: "agent models",
   server: "id name state team labels endpoint tools",
   endpoint: "transport url command command_digest digest",
   tool: "id kind name definition risk held input_schema has_output_schema grants guardrails",
@@ -32,7 +34,7 @@ const values = {
 
 /** What stands in which member, where that has members of its own. */
 const within = {
-  document: { servers: "server", grants: "grant", guardrails: "guardrail" },
+  document: { servers: "server", grants: "grant", guardrails: "guardrail", keys: "key", agents: "agent" },
   server: { endpoint: "endpoint", tools: "tool" },
   grant: { subject: "subject" },
   guardrail: { subject: "subject", except: "subject", effect: "effect" },
