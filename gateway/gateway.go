@@ -33,6 +33,7 @@ type Gateway struct {
 	held       *heldCalls
 	rooms      *room.Rooms // for rate limits and token budgets
 	challenged challenges
+	strangers  strangers
 	stdio      *stdioPool
 	background background
 	dialer     *dialer

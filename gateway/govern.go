@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"strconv"
 
 	"countersign/canonical"
 	"countersign/client"
@@ -38,6 +37,7 @@ func (x *exchange) govern() error {
 	}
 	x.log.use = u
 	v := x.decide(u)
+	x.log.known = v.Tool != nil
 	if v.Outcome == policy.Deny && !x.snapshot.Index.Granted(x.asked(u)) {
 		return x.hide(v.Reason)
 	}
@@ -149,31 +149,4 @@ func (x *exchange) checkArguments(tool *policy.Tool) (done bool, err error) {
 	}
 	text := "INVALID ARGUMENTS (not executed): " + path + ": " + err.Error() + ". Correct them and call again."
 	return true, x.denyAt(reasonArguments, text, path)
-}
-
-// record reports what became of a call.
-func (x *exchange) record(d client.Decision, reason policy.Reason) {
-	if x.log.use.kind == "" {
-		return
-	}
-	now := x.g.now()
-	r := client.CallRecord{
-		CallID: newID("call"), At: x.log.began.UTC(), Server: x.name, Tool: clip(x.log.use.name, 256), Kind: x.log.use.kind,
-		Decision: d, Reason: string(reason), Subject: clip(x.caller.principal.Subject, 256), Agent: clip(x.caller.principal.Agent, 256),
-		Model: clip(x.caller.principal.Model, 256), RequestBytes: x.log.requestBytes, ResponseBytes: x.log.responseBytes,
-		DurationUS: now.Sub(x.log.began).Microseconds(),
-	}
-	if x.snapshot != nil {
-		r.Revision = x.snapshot.Revision
-	}
-	x.g.records.Record(r)
-}
-
-// clip shortens text that others chose, by its escaped form if it is not printable.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	quoted := strconv.QuoteToASCII(s[:n])
-	return quoted[1:min(len(quoted)-1, n)]
 }

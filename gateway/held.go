@@ -233,9 +233,11 @@ func (h *heldCall) pass() (goOn bool, err error) {
 		return false, h.notAsked(err)
 	}
 	if wait := h.wait(state); approval.State == client.ApprovalPending && wait > 0 {
+		began := x.g.now()
 		if later, err := x.g.client.Approval(ctx, approval.ID, wait); err == nil {
 			approval = later
 		}
+		x.log.waited += x.g.now().Sub(began)
 	}
 	return h.act(ctx, approval)
 }

@@ -32,7 +32,7 @@ func exchangeOf(ctx context.Context) *exchange {
 // newProxy is the transparent part: it streams, and rewrites nothing but lists.
 func (g *Gateway) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport:      g.upstream.Transport,
+		Transport:      timedTransport{g.upstream.Transport},
 		FlushInterval:  -1,
 		Rewrite:        func(p *httputil.ProxyRequest) { exchangeOf(p.In.Context()).rewrite(p) },
 		ModifyResponse: func(res *http.Response) error { return exchangeOf(res.Request.Context()).receive(res) },
@@ -43,6 +43,8 @@ func (g *Gateway) newProxy() *httputil.ReverseProxy {
 
 // forwardHTTP sends the exchange to a server behind HTTP and streams its answer back.
 func (x *exchange) forwardHTTP() error {
+	var sent atomic.Bool
+	defer func() { x.finish(sent.Load()) }() // also when the copy is aborted by a panic
 	target, err := url.Parse(x.server.Endpoint.URL)
 	if err != nil || target.Host == "" || target.User != nil || target.Scheme != "http" && target.Scheme != "https" {
 		return x.upstreamError("The address that is registered for this server cannot be used.")
@@ -52,7 +54,6 @@ func (x *exchange) forwardHTTP() error {
 		x.g.log.Error("upstream credentials are missing", slog.String("server", x.name), slog.Any("error", err))
 		return x.upstreamError("The gateway lacks its credential for this server. Tell its operator.")
 	}
-	var sent atomic.Bool
 	ctx := httptrace.WithClientTrace(x.r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	if x.r.Method == http.MethodGet { // a stream does not outlive what we know of the caller
@@ -68,7 +69,6 @@ func (x *exchange) forwardHTTP() error {
 		in.Body = io.NopCloser(bytes.NewReader(x.body))
 	}
 	in.Trailer, in.TransferEncoding, in.Form = nil, nil, nil
-	defer func() { x.finish(sent.Load()) }() // also when the copy is aborted by a panic
 	x.g.proxy.ServeHTTP(x.w, in)
 	return nil
 }
@@ -234,6 +234,7 @@ func (x *exchange) broken(err error) {
 
 // upstreamError answers that the server is the trouble. An id, if there is one, gets its answer.
 func (x *exchange) upstreamError(text string) error {
+	x.log.broken = true
 	e := &rpcError{status: http.StatusBadGateway, code: codeUpstream, message: text}
 	if x.message == nil {
 		writeRPCError(x.w, nil, e)

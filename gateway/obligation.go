@@ -153,6 +153,7 @@ func (x *exchange) discharge(fields []canonical.Member, message, content []byte)
 		instead = withheldMessage(id, d.method, len(content), d.most)
 		passes = instead
 	}
+	x.log.tokens += room.Tokens(len(passes))
 	d.room.Spend(room.Tokens(len(passes)))
 	return instead
 }
@@ -173,7 +174,10 @@ func (x *exchange) dutyOf(id json.RawMessage) duty {
 }
 
 // pass counts a message of the server that is no answer, such as a part of a result on its way.
-func (x *exchange) pass(message []byte) { x.duty.room.Spend(room.Tokens(len(message))) }
+func (x *exchange) pass(message []byte) {
+	x.log.tokens += room.Tokens(len(message))
+	x.duty.room.Spend(room.Tokens(len(message)))
+}
 
 // withheld is what a caller is told of a result that is too long, in _meta["countersign/decision"] or the error's data.
 type withheld struct {

@@ -69,7 +69,7 @@ func (x *exchange) answered(failed bool, size int) {
 	if x.message == nil || !x.message.request() || x.log.answered {
 		return
 	}
-	x.log.answered, x.log.responseBytes = true, int64(size)
+	x.log.answered, x.log.toolError, x.log.responseBytes = true, failed, int64(size)
 	if x.attempt == nil {
 		return
 	}
@@ -82,7 +82,10 @@ func (x *exchange) answered(failed bool, size int) {
 
 // finish is the end of an exchange that was forwarded. sent says whether any of it may have reached the server.
 func (x *exchange) finish(sent bool) {
-	x.log.sent = sent
+	if x.log.finished {
+		return
+	}
+	x.log.finished, x.log.sent = true, sent
 	if x.message == nil || !x.message.request() {
 		return
 	}
@@ -96,7 +99,7 @@ func (x *exchange) finish(sent bool) {
 	d, reason := client.AllowedCall, policy.ReasonAllowed
 	switch {
 	case !x.log.answered:
-		d, reason = client.FailedCall, reasonNoAnswer
+		d, reason = client.FailedCall, x.unanswered()
 	case x.log.withheld:
 		reason = reasonWithheld
 	case x.attempt != nil:

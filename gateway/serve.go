@@ -6,7 +6,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"time"
 
 	"countersign/client"
 	"countersign/policy"
@@ -46,6 +45,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 		session: r.Header.Get(headerSession),
 	}
 	x.caller.principal = declareModel(c.principal, r)
+	defer x.conclude()
 	var err error
 	switch r.Method {
 	case http.MethodPost:
@@ -57,6 +57,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 		err = &rpcError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, message: "Use POST, GET or DELETE."}
 	}
 	if err != nil {
+		x.log.err = err
 		x.fail(err)
 	}
 }
@@ -163,6 +164,10 @@ const (
 	reasonApproved     policy.Reason = "approved"          // allowed after an approval
 	reasonNoAnswer     policy.Reason = "no_answer"         // allowed, and the server did not answer
 	reasonWithheld     policy.Reason = "response_too_long" // allowed, and the caller did not get the result
+	reasonGone         policy.Reason = "caller_gone"       // the caller did not wait for the end
+	reasonStopped      policy.Reason = "gateway_stopped"   // the gateway ended before the call did
+	reasonInvalid      policy.Reason = "invalid_request"   // a request that the protocol does not allow
+	reasonInternal     policy.Reason = "gateway_error"
 )
 
 // find looks the server up in the policy that is valid now.
@@ -181,12 +186,27 @@ func (x *exchange) find() error {
 	x.server = v.Server
 	switch v.Reason {
 	case policy.ReasonUnknownServer:
+		x.unknownServer()
 		return &rpcError{status: http.StatusNotFound, code: codeDenied, message: "This gateway knows no server of that name."}
 	case policy.ReasonSuspended:
 		return &serverError{policy.ReasonSuspended, "The server is suspended: nothing of it may be used now. Ask the team that owns it."}
 	default: // it is active; the tool of no name is not there
 		return nil
 	}
+}
+
+// unknownServer notes that somebody wants a server that nobody registered, whatever it is that they want of it.
+func (x *exchange) unknownServer() {
+	if x.message == nil {
+		return
+	}
+	x.log.use = use{kind: policy.KindTool}
+	if rule := methods[x.message.method]; rule.use != nil {
+		if u, err := rule.use(x.message); err == nil {
+			x.log.use = u
+		}
+	}
+	x.record(client.DeniedCall, policy.ReasonUnknownServer)
 }
 
 // refuseUse answers what cannot be served at all: as a tool's result where one is awaited, which every client
@@ -246,15 +266,4 @@ func (x *exchange) forward() error {
 		return x.forwardStdio()
 	}
 	return fmt.Errorf("forwarding: transport %q is not known", x.server.Endpoint.Transport)
-}
-
-// callLog is what a call record needs.
-type callLog struct {
-	use           use
-	began         time.Time
-	requestBytes  int64
-	responseBytes int64
-	answered      bool
-	sent          bool // it may have reached the server
-	withheld      bool // the answer was too long
 }

@@ -98,10 +98,12 @@ func (x *exchange) askStdio(i *instance) error {
 	}
 	sent := false
 	defer func() { x.finish(sent) }()
+	began := x.g.now()
 	answer, err := i.process.request(x.r.Context(), x.body, func(ours int64) {
 		sent = true
 		i.begin(id, ours)
 	})
+	x.log.upstream = x.g.now().Sub(began)
 	i.over(id, x.g.now())
 	if err != nil {
 		return x.upstreamError(explain(err))
