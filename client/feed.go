@@ -37,7 +37,7 @@ type FeedConfig struct {
 	Client   *Client
 	StateDir string        // for the last known good policy and the pinned keys
 	RootKey  string        // thumbprint of the control plane's root key; "": the one at first contact
-	Commands []Command     // reported with each status
+	Commands []Command     // reported with each status; see Offer
 	Wait     time.Duration // long-poll; 0: 50 s
 	Retry    time.Duration // shortest back-off; 0: 1 s
 	Report   time.Duration // how often the status is reported when nothing changes; 0: 30 s
@@ -142,6 +142,24 @@ func (f *Feed) Current() (*Snapshot, error) {
 		return nil, ErrExpired
 	}
 	return f.snapshot, nil
+}
+
+// Offer reports other commands than before: with the next status, which is sent now.
+func (f *Feed) Offer(commands []Command) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Commands = commands
+	select {
+	case f.report <- struct{}{}:
+	default:
+	}
+}
+
+// Offered lists the commands that are reported.
+func (f *Feed) Offered() []Command {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.Commands
 }
 
 // Changed returns a channel that is closed at the next change of policy.

@@ -17,20 +17,21 @@ import (
 )
 
 // Config is the whole configuration of a gateway, as its YAML file says it. Upstream credentials and command
-// lines are here and nowhere else: the control plane never learns them.
+// lines are here and nowhere else: the control plane never learns them. What is tagged as fixed takes a restart to
+// change; everything else may change while the gateway runs, so nobody keeps a copy of it.
 type Config struct {
-	ControlPlane     string `yaml:"control_plane"`
-	RootKey          string `yaml:"root_key"` // thumbprint of the control plane's root key; "": pinned at first contact
-	ClientID         string `yaml:"client_id"`
-	ClientSecretFile string `yaml:"client_secret_file"` // or COUNTERSIGN_CLIENT_SECRET
-	Listen           string `yaml:"listen"`
-	Resource         string `yaml:"resource"`  // our own URL: callers' tokens must have it as audience
-	StateDir         string `yaml:"state_dir"` // last known good policy, pinned keys, spool
-	Instance         string `yaml:"instance"`  // "": the host name
+	ControlPlane     string `yaml:"control_plane" running:"fixed"`
+	RootKey          string `yaml:"root_key" running:"fixed"` // thumbprint of the control plane's root key; "": pinned at first contact
+	ClientID         string `yaml:"client_id" running:"fixed"`
+	ClientSecretFile string `yaml:"client_secret_file" running:"fixed"` // or COUNTERSIGN_CLIENT_SECRET
+	Listen           string `yaml:"listen" running:"fixed"`
+	Resource         string `yaml:"resource" running:"fixed"`  // our own URL: callers' tokens must have it as audience
+	StateDir         string `yaml:"state_dir" running:"fixed"` // last known good policy, pinned keys, spool
+	Instance         string `yaml:"instance" running:"fixed"`  // "": the host name
 
 	Issuers               []Issuer            `yaml:"issuers"`
 	Origins               []string            `yaml:"origins"` // browsers may call from there, beside the resource itself
-	AllowPrivateUpstreams bool                `yaml:"allow_private_upstreams"`
+	AllowPrivateUpstreams bool                `yaml:"allow_private_upstreams" running:"fixed"`
 	Commands              map[string]Command  `yaml:"commands"`
 	Upstreams             map[string]Upstream `yaml:"upstreams"` // by name of the server
 
@@ -79,6 +80,11 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("reading gateway configuration: %w", err)
 	}
+	return parseConfig(path, data)
+}
+
+// parseConfig reads and checks what a file at path holds.
+func parseConfig(path string, data []byte) (Config, error) {
 	var c Config
 	if err := yaml.UnmarshalWithOptions(data, &c, yaml.Strict()); err != nil {
 		return Config{}, fmt.Errorf("reading gateway configuration %s: %w", path, err)
@@ -87,6 +93,17 @@ func LoadConfig(path string) (Config, error) {
 		return Config{}, fmt.Errorf("reading gateway configuration %s: %w", path, err)
 	}
 	return c, nil
+}
+
+// withDefaults is c with what it leaves open.
+func (c Config) withDefaults() Config {
+	if c.ObserveEvery == 0 {
+		c.ObserveEvery = defaultObserveEvery
+	}
+	if c.MaxProcesses == 0 {
+		c.MaxProcesses = defaultProcesses
+	}
+	return c
 }
 
 // Validate says everything that is wrong with c.

@@ -22,7 +22,7 @@ const (
 func (g *Gateway) discoverLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := g.now()
-		job, err := g.client.Lease(ctx, g.offered, discoveryWait)
+		job, err := g.client.Lease(ctx, g.feed.Offered(), discoveryWait)
 		switch {
 		case ctx.Err() != nil:
 			return

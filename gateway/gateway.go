@@ -20,13 +20,13 @@ import (
 // Gateway is one instance of the enforcement point.
 type Gateway struct {
 	current    atomic.Pointer[Config] // read it through config
-	offered    []client.Command
+	loaded     configuration
 	client     *client.Client
 	feed       *client.Feed
 	records    *client.Recorder
 	log        *slog.Logger
 	now        func() time.Time
-	verifier   *verifier
+	verifier   atomic.Pointer[verifier]
 	sessions   *sessions
 	schemas    *schemas
 	watch      *watcher
@@ -51,12 +51,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("checking gateway configuration: %w", err)
 	}
-	if cfg.ObserveEvery == 0 {
-		cfg.ObserveEvery = defaultObserveEvery
-	}
-	if cfg.MaxProcesses == 0 {
-		cfg.MaxProcesses = defaultProcesses
-	}
+	cfg = cfg.withDefaults()
 	offered, err := cfg.Offered()
 	if err != nil {
 		return nil, err
@@ -70,13 +65,14 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 		return nil, err
 	}
 	g := &Gateway{
-		offered: offered, client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
+		client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
 		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
 		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
 	}
 	g.current.Store(&cfg)
 	g.ctx, g.stop = context.WithCancel(ctx)
-	g.verifier = newVerifier(cfg, g.own, g.now)
+	g.loaded.loaded = g.now()
+	g.verifier.Store(newVerifier(cfg, g.own, g.now))
 	g.sessions = newSessions(g.now)
 	g.held = newHeldCalls(seal, g.now)
 	g.rooms = room.New(log, g.now)
@@ -109,16 +105,18 @@ type health struct {
 	Reason   string `json:"reason,omitempty"`
 	Epoch    int64  `json:"epoch,omitempty"`
 	Revision int64  `json:"revision,omitempty"`
+
+	Configuration *configurationHealth `json:"configuration,omitempty"`
 }
 
 // serveReady is 503 while there is no policy to decide with.
 func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
 	snapshot, err := g.feed.Current()
 	if err != nil {
-		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: err.Error()})
+		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: err.Error(), Configuration: g.loaded.health()})
 		return
 	}
-	writeJSON(w, http.StatusOK, health{Status: "ready", Epoch: snapshot.Epoch, Revision: snapshot.Revision})
+	writeJSON(w, http.StatusOK, health{Status: "ready", Epoch: snapshot.Epoch, Revision: snapshot.Revision, Configuration: g.loaded.health()})
 }
 
 // discoveryWorkers is how many discoveries one instance does at once.

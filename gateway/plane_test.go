@@ -34,6 +34,7 @@ type plane struct {
 	observations []client.Observation
 	outcomes     []client.Outcome
 	calls        []client.CallRecord
+	commands     []client.Command
 	jobs         chan client.Job
 	finished     chan finishedJob
 	cancel       bool
@@ -76,7 +77,11 @@ func newPlane(t *testing.T) *plane {
 	mux.HandleFunc("GET /v1/keys", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, 200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: "k1", Algorithm: "EdDSA", Use: "sig"}}})
 	})
-	mux.HandleFunc("PUT /v1/gateways/self/status", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("PUT /v1/gateways/self/status", func(w http.ResponseWriter, r *http.Request) {
+		status := readBody[client.Status](p, r)
+		p.mu.Lock()
+		p.commands = status.Commands
+		p.mu.Unlock()
 		writeJSON(w, 200, client.StatusReply{GatewayID: gatewayID, Name: "test", AudienceID: "aud_test"})
 	})
 	mux.HandleFunc("POST /v1/discoveries/lease", p.lease)
@@ -217,6 +222,13 @@ func (p *plane) record(w http.ResponseWriter, r *http.Request) {
 	p.calls = append(p.calls, batch.Calls...)
 	p.mu.Unlock()
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// offered lists the commands of the last status.
+func (p *plane) offered() []client.Command {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.commands
 }
 
 // only returns the one approval there is.

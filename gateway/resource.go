@@ -67,7 +67,7 @@ func publicReason(err error) string {
 
 // authenticate answers 401, or 503 when we cannot know, and returns nil unless the request has a good token.
 func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) *caller {
-	c, err := g.verifier.fromRequest(r)
+	c, err := g.verifier.Load().fromRequest(r)
 	switch {
 	case err == nil:
 		return c

@@ -18,7 +18,7 @@ func TestExpiryWithTheGatewaysClockWrong(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, nil)
 			now := func() time.Time { return time.Now().Add(wrong) }
-			s.gateway.verifier = newVerifier(*s.gateway.config(), s.gateway.own, now) // before there is a caller
+			s.gateway.verifier.Store(newVerifier(*s.gateway.config(), s.gateway.own, now)) // before there is a caller
 			s.gateway.sessions.now, s.gateway.held.now = now, now
 			s.gateway.rooms = room.New(s.gateway.log, now)
 			s.open()

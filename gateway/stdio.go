@@ -47,10 +47,11 @@ type instanceKey struct {
 
 // instance is a process and whose it is.
 type instance struct {
-	key     instanceKey
-	caller  string
-	process *process
-	stream  chan []byte // what the server says unasked
+	key      instanceKey
+	caller   string
+	endpoint policy.Endpoint
+	process  *process
+	stream   chan []byte // what the server says unasked
 
 	mu       sync.Mutex
 	used     time.Time
@@ -128,7 +129,7 @@ func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
 	s.mu.Unlock()
 
 	i := &instance{
-		key: key, caller: x.caller.key(), stream: make(chan []byte, stdioBacklog), used: s.g.now(), requests: map[string]int64{},
+		key: key, caller: x.caller.key(), endpoint: x.server.Endpoint, stream: make(chan []byte, stdioBacklog), used: s.g.now(), requests: map[string]int64{},
 	}
 	server := x.server
 	i.process, err = startProcess(c, s.g.log.With(slog.String("server", x.name)), func(line []byte) { s.heard(server, i, line) })
@@ -215,6 +216,22 @@ func (s *stdioPool) idle() []*instance {
 		i.mu.Unlock()
 	}
 	return idle
+}
+
+// endChanged ends the processes whose command the configuration does not name any more, or names another one.
+func (s *stdioPool) endChanged() {
+	s.mu.Lock()
+	var gone []*instance
+	for _, i := range s.instances {
+		if _, err := s.g.command(i.endpoint); err != nil {
+			gone = append(gone, i)
+		}
+	}
+	s.mu.Unlock()
+	for _, i := range gone {
+		s.g.background.run(func() { s.end(i) })
+		s.g.sessions.end(i.key.server, i.key.session)
+	}
 }
 
 // closeAll ends every process.

@@ -239,19 +239,20 @@ func (w *watcher) speaks(s *policy.Server) string {
 
 // run looks at every server of the policy when a new one arrives, and periodically.
 func (w *watcher) run(ctx context.Context) error {
-	ticker := time.NewTicker(w.g.config().ObserveEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(w.g.config().ObserveEvery)
+	defer timer.Stop()
 	for {
 		changed := w.g.feed.Changed()
 		w.lookAround(ctx, false)
 		select {
 		case <-changed:
 			continue
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return nil
 		}
 		w.lookAround(ctx, true)
+		timer.Reset(w.g.config().ObserveEvery)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"golang.org/x/sync/errgroup"
@@ -31,9 +33,13 @@ func (cmd gatewayCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", config.Listen, err)
 	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
 	g, ctx := errgroup.WithContext(ctx)
 	serveHTTP(ctx, g, listener, gw.Handler())
 	g.Go(func() error { return gw.Run(ctx) })
+	g.Go(func() error { return gw.FollowConfig(ctx, cmd.Config, again) })
 	fmt.Fprintf(c.out, "Gateway %s on %s, enforcing the policy of %s\n", config.Resource, listener.Addr(), config.ControlPlane)
 	return g.Wait()
 }
