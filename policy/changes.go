@@ -27,12 +27,16 @@ type Changes struct {
 	LoseKeys      []Key        `json:"lose_keys,omitempty"`
 	GainModels    []Agent      `json:"gain_models,omitempty"` // sorted: what each agent is registered with by then and is not now
 	LoseModels    []Agent      `json:"lose_models,omitempty"`
+
+	GainRequests []ServerRequests `json:"gain_requests,omitempty"` // sorted: what servers may ask of clients by then and may not now
+	LoseRequests []ServerRequests `json:"lose_requests,omitempty"`
 }
 
 // Empty reports whether nothing changes.
 func (c Changes) Empty() bool {
 	return len(c.Gains)+len(c.Loses)+len(c.Begins)+len(c.Stops)+len(c.AppearServers)+len(c.VanishServers)+
-		len(c.Appears)+len(c.Vanishes)+len(c.Risks)+len(c.GainKeys)+len(c.LoseKeys)+len(c.GainModels)+len(c.LoseModels) == 0
+		len(c.Appears)+len(c.Vanishes)+len(c.Risks)+len(c.GainKeys)+len(c.LoseKeys)+len(c.GainModels)+len(c.LoseModels)+
+		len(c.GainRequests)+len(c.LoseRequests) == 0
 }
 
 // ToolName names a tool, prompt or resource.

@@ -81,6 +81,7 @@ func Compile(src Source, at time.Time) (Document, []Warning, error) {
 // compileServer returns s in order, sharing nothing that it changes.
 func compileServer(s Server) (Server, error) {
 	s.Labels = slices.Compact(slices.Sorted(slices.Values(s.Labels)))
+	s.ClientRequests = slices.Compact(slices.Sorted(slices.Values(s.ClientRequests)))
 	tools := make([]Tool, len(s.Tools))
 	copy(tools, s.Tools)
 	slices.SortFunc(tools, compareTools)

@@ -33,6 +33,7 @@ func Diff(before, after *Document) Changes {
 		d.compare(&c, name, was.tools[name], is.tools[name])
 	}
 	c.GainKeys, c.LoseKeys = keysWithout(after, before), keysWithout(before, after)
+	c.GainRequests, c.LoseRequests = requestsWithout(after, before), requestsWithout(before, after)
 	c.GainModels, c.LoseModels = modelsWithout(after, before), modelsWithout(before, after)
 	for _, s := range d.access.changed() {
 		c.Gains, c.Loses = addAccess(c.Gains, s.what, s.begins), addAccess(c.Loses, s.what, s.ends)

@@ -50,6 +50,9 @@ type Server struct {
 	Team     string   `json:"team"` // id of the owning team
 	Labels   []string `json:"labels,omitempty"`
 	Endpoint Endpoint `json:"endpoint"`
+
+	ClientRequests []ClientRequest `json:"client_requests,omitempty"` // what it may ask of clients; sorted
+
 	Tools    []Tool   `json:"tools"`
 }
 

@@ -87,6 +87,11 @@ func (e *encoder) server(s *Server) error {
 	if err := e.next("endpoint").value(s.Endpoint); err != nil {
 		return err
 	}
+	if len(s.ClientRequests) > 0 {
+		if err := e.next("client_requests").value(s.ClientRequests); err != nil {
+			return err
+		}
+	}
 	if err := list(e.next("tools"), s.Tools, e.tool); err != nil {
 		return err
 	}

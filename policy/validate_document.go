@@ -145,7 +145,7 @@ func (s Server) validate() error {
 	if err := s.Endpoint.validate(); err != nil {
 		return inField("endpoint", err)
 	}
-	return nil
+	return validateClientRequests(s.ClientRequests)
 }
 
 func (e Endpoint) validate() error {

@@ -76,6 +76,12 @@ func (c Changes) Words(w Wording) []Sentence {
 	for _, a := range c.LoseModels {
 		say(ChangeLose, "agent %s is no longer registered with model %s", visible(a.Agent), oneOf(a.Models))
 	}
+	for _, r := range c.GainRequests {
+		say(ChangeGain, "%s may ask clients to %s", visible(r.Server), r.words())
+	}
+	for _, r := range c.LoseRequests {
+		say(ChangeLose, "%s may no longer ask clients to %s", visible(r.Server), r.words())
+	}
 	for _, r := range c.Risks {
 		say(ChangeRisk, "%s is %s, was %s", w.tools([]ToolName{r.ToolName}), riskWords(r.To), riskWords(r.From))
 	}

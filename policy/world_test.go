@@ -171,7 +171,8 @@ func drawServerOf(t *rapid.T, name string) policy.Server {
 	s := policy.Server{
 		ID: "srv_" + name, Name: name, State: rapid.SampledFrom([]string{policy.Active, policy.Active, policy.Active, policy.Suspended}).Draw(t, "state"),
 		Team: drawTeam.Draw(t, "team"), Labels: few(rapid.SampledFrom([]string{"pii", "pay"})).Draw(t, "labels"),
-		Endpoint: policy.Endpoint{Transport: policy.StreamableHTTP, URL: "https://" + name, Digest: canonical.Sum("endpoint", nil)},
+		Endpoint:       policy.Endpoint{Transport: policy.StreamableHTTP, URL: "https://" + name, Digest: canonical.Sum("endpoint", nil)},
+		ClientRequests: few(rapid.SampledFrom(policy.ClientRequests())).Draw(t, "client requests"),
 	}
 	for _, offer := range []struct {
 		kind policy.Kind

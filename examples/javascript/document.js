@@ -6,7 +6,7 @@ const members = {
   document: "format issuer audience epoch revision issued_at max_stale_seconds servers grants guardrails keys agents",
   key: "hash agent subject not_after",
   agent: "agent models",
-  server: "id name state team labels endpoint tools",
+  server: "id name state team labels endpoint client_requests tools",
   endpoint: "transport url command command_digest digest",
   tool: "id kind name definition risk held input_schema has_output_schema grants guardrails",
   grant: "id name subject not_before not_after condition",
