@@ -58,6 +58,12 @@ lint: ## The linters of .golangci.yml, go vet among them
 verify: ## Check that generated files, formatting and go.mod are as the generators would leave them
 	@tools/verify
 
+.PHONY: conformance
+conformance: ## The protocol's own conformance suite against a server, directly and through the gateway, as a Markdown table
+	@table=$$(mktemp); trap 'rm -f "$$table"' EXIT; \
+	  $(with) postgres node -- $(GO) test ./cmd/countersign $(testing) -run='^TestConformance$$' -conformance.table="$$table" >&2 \
+	  && cat "$$table" || { cat "$$table"; exit 1; }
+
 .PHONY: soak
 soak: ## The proofs of "at most once", for long (REDEMPTIONS=1000000 ROUNDS=100 HISTORIES=500 CHECKS=2000, MINUTES=60 at most for each)
 	@$(with) postgres cc -- $(MAKE) --no-print-directory soaked | grep --line-buffered -v '^=== '
@@ -128,4 +134,4 @@ clean: ## Remove what was built or installed into the checkout
 help: ## Say what can be made
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
