@@ -86,7 +86,7 @@ func TestDiffTellsOfKeysAndModels(t *testing.T) {
 	before.Agents = []policy.Agent{{Agent: "robot", Models: []string{"claude", "gpt"}}}
 	after.Agents = []policy.Agent{{Agent: "robot", Models: []string{"gpt", "opus"}}}
 	want := []string{
-		"gain: a key of agent robot was added, good until 2026-12-22 12:00 UTC",
+		"gain: a key of agent robot was added, good until " + noon.AddDate(0, 1, 0).Format("2006-01-02 15:04") + " UTC",
 		`lose: a key of agent nightly\u202e is no longer good`,
 		"gain: agent robot is registered with model opus",
 		"lose: agent robot is no longer registered with model claude",
