@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,10 +22,6 @@ type Agent struct {
 	Agent  string   `json:"agent"`
 	Models []string `json:"models"` // sorted; at least one
 }
-
-// HashKey gives the digest that stands for a key: the plain SHA-256 of its text. Keys are random, so no salt and no slow
-// hash is needed, and looking a digest up tells nobody anything about a key.
-func HashKey(key string) canonical.Digest { return sha256.Sum256([]byte(key)) }
 
 // KeySubject is the subject of an agent that signs in with a key of its own.
 func KeySubject(agent string) string { return "agent:" + agent }

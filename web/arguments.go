@@ -27,7 +27,7 @@ type secretRule struct {
 
 var secretRules = []secretRule{
 	{name: "credentials", key: regexp.MustCompile(`(^|_)(pass(word|wd|phrase|code)?|pwd|secret|token|bearer|authorization|credential|cookie|(api|access|private|secret|signing|encryption)_?key|apikey)s?($|_)`)},
-	{name: "token formats", value: regexp.MustCompile(`\b(gh[pousr]_|github_pat_|glpat-|sk-|sk_live_|rk_live_|xox[abeprs]-|AKIA|ASIA|npm_|hf_|cst_|csk_)[A-Za-z0-9_-]{12,}|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|(?i:\bbearer )[A-Za-z0-9._~+/-]{12,}`)},
+	{name: "token formats", value: regexp.MustCompile(`\b(gh[pousr]_|github_pat_|glpat-|sk-|sk_live_|rk_live_|xox[abeprs]-|AKIA|ASIA|npm_|hf_|cst_|csk_|csa_)[A-Za-z0-9_-]{12,}|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.|-----BEGIN [A-Z ]*PRIVATE KEY|(?i:\bbearer )[A-Za-z0-9._~+/-]{12,}`)},
 	{name: "address with a password", value: regexp.MustCompile(`\b[a-z][a-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@`)},
 }
 
