@@ -241,6 +241,7 @@ func (l *leader) source(s state, a audience) policy.Source {
 	src := policy.Source{
 		Issuer: l.cfg.Issuer, Audience: a.ID, Epoch: s.Epoch, Generation: s.Generation,
 		MaxStaleSeconds: l.cfg.MaxStaleSeconds, Grants: s.Grants, Guardrails: s.Guardrails,
+		Keys: s.Keys, Agents: s.Agents,
 	}
 	for _, server := range s.Servers {
 		if sees(a.Servers, server.Name) {

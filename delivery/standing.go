@@ -105,5 +105,6 @@ func compileAll(s registry.Snapshot, at time.Time) (policy.Document, []policy.Wa
 	return policy.Compile(policy.Source{
 		Issuer: foreseenBy, Audience: foreseenBy, Epoch: s.Epoch, Generation: s.Generation, MaxStaleSeconds: 1,
 		Servers: s.Servers, Grants: s.Grants, Guardrails: s.Guardrails,
+		Keys: s.Keys, Agents: s.Agents,
 	}, at)
 }

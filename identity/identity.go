@@ -85,7 +85,8 @@ const (
 	ReadChannels   Action = "channel.read"
 	ChangeChannel  Action = "channel.change" // where people are told: it creates secrets
 	TestChannel    Action = "channel.test"
-	ChangeAgent    Action = "agent.change" // who owns an agent
+	ChangeAgent    Action = "agent.change" // who owns an agent, what models it runs with, and the end of its keys
+	IssueKey       Action = "agent.key"    // a new key for an agent: it creates a secret
 	ReadAudit      Action = "audit.read"
 	Enforce        Action = "policy.enforce" // pull, discover, observe, ask, claim, redeem, report
 )
@@ -116,6 +117,7 @@ var rules = map[Action]rule{
 	ChangeChannel:  {roles: []Role{Admin}, interactive: true},
 	TestChannel:    {roles: []Role{Admin}},
 	ChangeAgent:    {roles: []Role{Admin}},
+	IssueKey:       {roles: []Role{Admin}, interactive: true},
 	ReadAudit:      {roles: []Role{Auditor, Admin}},
 	Enforce:        {kind: Gateway},
 }

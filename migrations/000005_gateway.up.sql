@@ -18,7 +18,8 @@ create table agent_keys (
   expires_at timestamptz not null,
   ended_at   timestamptz,
   ended_by   text not null default '',
-  constraint agent_keys_expires check (expires_at > created_at)
+  constraint agent_keys_expires check (expires_at > created_at),
+  constraint agent_keys_life check (expires_at <= created_at + interval '8784 hours')
 );
 create index agent_keys_of on agent_keys (agent_id, created_at desc);
 create index agent_keys_open on agent_keys (expires_at) where ended_at is null;

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 // Agent says who answers for an agent: its owner, who never approves its calls.
 //
 //	RegisterAgent ──▶ owned ── ChangeAgent ──▶ owned ── EndAgent ──▶ ended; then it can be registered again
+//	                    └── NewAgentKey, EndAgentKey: see AgentKey
+//
+// Models is what it is registered to run with: gateways take the model of a call for attested if it is among them.
 type Agent struct {
 	ID        string
 	Agent     string // the OAuth client, as tokens name it: never changes
@@ -26,6 +30,8 @@ type Agent struct {
 	OwnerName string
 	OwnerGone bool // the owner's account is switched off
 	Note      string
+	Models    []string // sorted
+	Keys      int      // that are open
 	Version   int64
 	CreatedAt time.Time
 	ChangedAt time.Time
@@ -38,6 +44,7 @@ type NewAgent struct {
 	Name    string // "": that of the client
 	OwnerID string // a person who has signed in once
 	Note    string
+	Models  []string // exact names; none: what its requests say stays declared
 }
 
 // said is what may change of an agent; what it does not say is left out.
@@ -47,17 +54,21 @@ func (n NewAgent) said() (fields []desired.Field) {
 			fields = append(fields, f)
 		}
 	}
+	if len(n.Models) > 0 {
+		fields = append(fields, desired.Field{Name: "models", Value: strings.Join(n.Models, ", ")})
+	}
 	return fields
 }
 
 const selectAgents = `
-	select g.id, g.agent, g.name, g.owner_id, p.name as owner_name, p.disabled_at is not null as owner_gone, g.note, g.version,
+	select g.id, g.agent, g.name, g.owner_id, p.name as owner_name, p.disabled_at is not null as owner_gone, g.note, g.models, g.version,
+	       (select count(*) from agent_keys k where k.agent_id = g.id and k.ended_at is null and k.expires_at > clock_timestamp())::int as keys,
 	       g.created_at, g.changed_at, g.ended_at
 	from agents g join people p on p.id = g.owner_id `
 
 // RegisterAgent gives an agent an owner. It needs identity.ChangeAgent.
 //
-// Problems: Invalid invalid_agent, with the fields agent, name, owner and note; Conflict agent_exists.
+// Problems: Invalid invalid_agent, with the fields agent, name, owner, note and models; Conflict agent_exists.
 func (r *Registry) RegisterAgent(ctx context.Context, who identity.Principal, n NewAgent) (Agent, error) {
 	if err := who.Can(identity.ChangeAgent, ""); err != nil {
 		return Agent{}, err
@@ -72,18 +83,19 @@ func (r *Registry) RegisterAgent(ctx context.Context, who identity.Principal, n 
 			return err
 		}
 		err = tx.QueryRow(ctx, `
-			insert into agents (agent, name, owner_id, note, created_by) values (@agent, @name, @owner, @note, @by) returning id`,
-			pgx.StrictNamedArgs{"agent": n.Agent, "name": n.Name, "owner": n.OwnerID, "note": n.Note, "by": who.ID}).Scan(&id)
+			insert into agents (agent, name, owner_id, note, models, created_by) values (@agent, @name, @owner, @note, @models, @by) returning id`,
+			pgx.StrictNamedArgs{"agent": n.Agent, "name": n.Name, "owner": n.OwnerID, "note": n.Note, "models": n.Models, "by": who.ID}).Scan(&id)
 		if err != nil {
 			return fmt.Errorf("registering agent: %w", err)
 		}
-		return audit.Append(ctx, tx, agentEvent("agent.registered", who, id, n.Agent, map[string]any{
-			"name": n.Name, "owner_id": n.OwnerID, "owner": owner, "note": n.Note,
-		}))
+		return agentMovedTx(ctx, tx, agentEvent("agent.registered", who, id, n.Agent, map[string]any{
+			"name": n.Name, "owner_id": n.OwnerID, "owner": owner, "note": n.Note, "models": n.Models,
+		}), len(n.Models) > 0)
 	})
 	if err != nil {
 		return Agent{}, agentProblem(err)
 	}
+	r.hub.Wake(ctx, TopicPolicy)
 	return r.Agent(ctx, system, id)
 }
 
@@ -109,7 +121,7 @@ func (r *Registry) ChangeAgent(ctx context.Context, who identity.Principal, id s
 	if was.EndedAt != nil || was.Version != version {
 		return Agent{}, agentChanged()
 	}
-	differs := desired.Differences(NewAgent{Name: was.Name, OwnerID: was.OwnerID, Note: was.Note}.said(), n.said())
+	differs := desired.Differences(NewAgent{Name: was.Name, OwnerID: was.OwnerID, Note: was.Note, Models: was.Models}.said(), n.said())
 	if len(differs) == 0 {
 		return was, nil
 	}
@@ -120,25 +132,26 @@ func (r *Registry) ChangeAgent(ctx context.Context, who identity.Principal, id s
 			}
 		}
 		tag, err := tx.Exec(ctx, `
-			update agents set name = @name, owner_id = @owner, note = @note, version = version + 1, changed_at = clock_timestamp()
+			update agents set name = @name, owner_id = @owner, note = @note, models = @models, version = version + 1, changed_at = clock_timestamp()
 			where id = @id and version = @version and ended_at is null`,
-			pgx.StrictNamedArgs{"id": id, "version": version, "name": n.Name, "owner": n.OwnerID, "note": n.Note})
+			pgx.StrictNamedArgs{"id": id, "version": version, "name": n.Name, "owner": n.OwnerID, "note": n.Note, "models": n.Models})
 		if err != nil {
 			return fmt.Errorf("changing agent: %w", err)
 		}
 		if tag.RowsAffected() == 0 {
 			return agentChanged()
 		}
-		return audit.Append(ctx, tx, agentEvent("agent.changed", who, id, n.Agent, map[string]any{"changed": differs}))
+		return agentMovedTx(ctx, tx, agentEvent("agent.changed", who, id, n.Agent, map[string]any{"changed": differs}), !slices.Equal(was.Models, n.Models))
 	})
 	if err != nil {
 		return Agent{}, err
 	}
+	r.hub.Wake(ctx, TopicPolicy)
 	return r.Agent(ctx, system, id)
 }
 
-// EndAgent takes an agent's owner away, for good: whoever it was may approve its calls from then on. version is the
-// Version that the reader saw. It needs identity.ChangeAgent.
+// EndAgent takes an agent's owner away, for good: whoever it was may approve its calls from then on. Its keys end with it,
+// and its models are attested no more. version is the Version that the reader saw. It needs identity.ChangeAgent.
 //
 // Problems: NotFound no_such_agent; Conflict agent_changed; Invalid invalid_reason.
 func (r *Registry) EndAgent(ctx context.Context, who identity.Principal, id string, version int64, reason string) (Agent, error) {
@@ -164,11 +177,18 @@ func (r *Registry) EndAgent(ctx context.Context, who identity.Principal, id stri
 		if tag.RowsAffected() == 0 {
 			return agentChanged()
 		}
-		return audit.Append(ctx, tx, agentEvent("agent.ended", who, id, was.Agent, map[string]any{"reason": reason, "owner_id": was.OwnerID}))
+		keys, err := endKeysTx(ctx, tx, who, id)
+		if err != nil {
+			return err
+		}
+		return agentMovedTx(ctx, tx, agentEvent("agent.ended", who, id, was.Agent, map[string]any{
+			"reason": reason, "owner_id": was.OwnerID, "keys": keys,
+		}), len(keys)+len(was.Models) > 0)
 	})
 	if err != nil {
 		return Agent{}, err
 	}
+	r.hub.Wake(ctx, TopicPolicy)
 	return r.Agent(ctx, system, id)
 }
 
@@ -176,6 +196,15 @@ func (r *Registry) EndAgent(ctx context.Context, who identity.Principal, id stri
 func ownerTx(ctx context.Context, tx pgx.Tx, id string) (name string, err error) {
 	rows, _ := tx.Query(ctx, `select name from people where id = @id and disabled_at is null for share`, pgx.StrictNamedArgs{"id": id})
 	return one(rows, pgx.RowTo[string], "reading the owner of an agent", invalidAgent().Field("owner", "Choose somebody who has signed in once."))
+}
+
+// agentMovedTx records what was done to an agent, and moves the policy if gateways have to know.
+func agentMovedTx(ctx context.Context, tx pgx.Tx, e audit.Event, moved bool) error {
+	if err := audit.Append(ctx, tx, e); err != nil || !moved {
+		return err
+	}
+	_, err := BumpTx(ctx, tx)
+	return err
 }
 
 func agentEvent(kind string, who identity.Principal, id, agent string, detail map[string]any) audit.Event {
@@ -200,6 +229,10 @@ func (n *NewAgent) clean() error {
 	if message := checkText(n.Note, 2000); message != "" {
 		invalid.Field("note", message)
 	}
+	var message string
+	if n.Models, message = cleanModels(n.Models); message != "" {
+		invalid.Field("models", message)
+	}
 	if n.OwnerID == "" {
 		invalid.Field("owner", "Choose somebody who has signed in once.")
 	}
@@ -207,6 +240,34 @@ func (n *NewAgent) clean() error {
 		return invalid
 	}
 	return nil
+}
+
+// maxModels bounds the models of one agent.
+const maxModels = 50
+
+// cleanModels sorts names of models, each once, and says what is wrong with them.
+func cleanModels(models []string) (clean []string, message string) {
+	clean = []string{}
+	for _, m := range models {
+		if m = strings.TrimSpace(m); m == "" {
+			continue
+		}
+		if message := checkLine(m, 1, 200); message != "" {
+			return nil, message
+		}
+		if strings.Contains(m, "*") {
+			return nil, "Write the exact name of each model, without *."
+		}
+		if len(m) > 512 {
+			return nil, "The name of a model is too long."
+		}
+		clean = append(clean, m)
+	}
+	slices.Sort(clean)
+	if clean = slices.Compact(clean); len(clean) > maxModels {
+		return nil, fmt.Sprintf("At most %d models.", maxModels)
+	}
+	return clean, ""
 }
 
 func invalidAgent() *problem.Error {

@@ -25,7 +25,7 @@ func TestAgentIsOwned(t *testing.T) {
 	generation := w.generation()
 	made, err := w.RegisterAgent(w.ctx, w.admin, n)
 	w.must(err)
-	want := Agent{Agent: "claude-desktop", Name: "claude-desktop", OwnerID: tomas.ID, OwnerName: "tomas", Note: "bought in May", Version: 1}
+	want := Agent{Agent: "claude-desktop", Name: "claude-desktop", OwnerID: tomas.ID, OwnerName: "tomas", Note: "bought in May", Models: []string{}, Version: 1}
 	if diff := cmp.Diff(want, made, cmpopts.IgnoreFields(Agent{}, "ID", "OwnerName", "CreatedAt", "ChangedAt")); diff != "" || !strings.HasPrefix(made.ID, "agt_") {
 		t.Errorf("%s (-want +got):\n%s", made.ID, diff)
 	}

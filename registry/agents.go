@@ -17,7 +17,11 @@ func (r *Registry) Agent(ctx context.Context, who identity.Principal, id string)
 		return Agent{}, err
 	}
 	rows, _ := r.pool.Query(ctx, selectAgents+`where g.id = @id`, pgx.StrictNamedArgs{"id": id})
-	return one(rows, pgx.RowToStructByName[Agent], "reading agent", problem.New(problem.NotFound, "no_such_agent", "There is no such agent."))
+	return one(rows, pgx.RowToStructByName[Agent], "reading agent", noSuchAgent())
+}
+
+func noSuchAgent() *problem.Error {
+	return problem.New(problem.NotFound, "no_such_agent", "There is no such agent.")
 }
 
 // AgentFilter selects agents.

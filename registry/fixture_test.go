@@ -41,6 +41,7 @@ func newWorld(t testing.TB) *world {
 	log := slog.New(slog.DiscardHandler)
 	w := &world{t: t, ctx: t.Context(), db: db}
 	w.Registry = New(db.Runtime, postgres.NewHub(db.Runtime, log), log)
+	w.Fresh = func(identity.Principal) error { return nil }
 	w.admin = w.person("ines", identity.Admin)
 	team, err := w.CreateTeam(w.ctx, w.admin, NewTeam{Name: "Orders", IDPGroups: []string{"orders", "orders"}})
 	w.must(err)

@@ -34,6 +34,10 @@ type Registry struct {
 	// before the first use; nil leaves the console open to them.
 	DisablePerson func(ctx context.Context, tx pgx.Tx, who identity.Principal, personID, reason string) error
 
+	// Fresh refuses who has not signed in of late. It is set before the first use; nil refuses everybody, so that nobody
+	// makes keys unless somebody looks.
+	Fresh func(who identity.Principal) error
+
 	parts      memory[parts] // by definition id
 	grants     memory[policy.SourceGrant]
 	guardrails memory[policy.SourceGuardrail]

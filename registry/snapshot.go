@@ -19,6 +19,8 @@ type Snapshot struct {
 	Servers    []policy.Server
 	Grants     []policy.SourceGrant
 	Guardrails []policy.SourceGuardrail
+	Keys       []policy.Key
+	Agents     []policy.Agent
 }
 
 // ReadOnly are the options of the transaction that SnapshotTx belongs into: every statement sees the same state.
@@ -31,7 +33,10 @@ func (r *Registry) SnapshotTx(ctx context.Context, tx pgx.Tx) (Snapshot, error) 
 	if err != nil {
 		return Snapshot{}, err
 	}
-	err = r.readGuardrails(ctx, tx, &s)
+	if err := r.readGuardrails(ctx, tx, &s); err != nil {
+		return Snapshot{}, err
+	}
+	err = readAgentsTx(ctx, tx, &s)
 	return s, err
 }
 

@@ -33,7 +33,7 @@ func (s *Server) wire(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing sign-in: %w", err)
 	}
-	s.registry.DisablePerson = s.auth.DisablePersonTx
+	s.registry.DisablePerson, s.registry.Fresh = s.auth.DisablePersonTx, s.auth.Fresh
 	s.delivery = delivery.New(s.pool, s.hub, s.registry, delivery.Config{
 		Issuer: s.cfg.PublicURL, MaxStaleSeconds: s.cfg.MaxStaleSeconds, Log: s.log, Now: s.cfg.Now,
 		CreateClient: func(ctx context.Context, tx pgx.Tx, who identity.Principal, name, kind string) (string, string, error) {
