@@ -38,6 +38,8 @@ type Config struct {
 	HoldWait     time.Duration `yaml:"hold_wait"`     // wait so long for a decision before answering that a call is held
 	ObserveEvery time.Duration `yaml:"observe_every"` // look at each upstream's definitions so often
 	MaxProcesses int           `yaml:"max_processes"` // stdio servers at once
+	DrainDelay   time.Duration `yaml:"drain_delay"`   // before stopping: still serve so long, for balancers to notice
+	DrainTimeout time.Duration `yaml:"drain_timeout"` // then let what runs end, for so long
 }
 
 // Issuer is an identity provider whose tokens callers may present.
@@ -68,6 +70,8 @@ const (
 	defaultObserveEvery = time.Minute
 	defaultProcesses    = 32
 	maxHoldWait         = 45 * time.Second
+	defaultDrainTimeout = 25 * time.Second
+	maxDrain            = 10 * time.Minute
 	secretVariable      = "COUNTERSIGN_CLIENT_SECRET"
 )
 
@@ -103,6 +107,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxProcesses == 0 {
 		c.MaxProcesses = defaultProcesses
 	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = defaultDrainTimeout
+	}
 	return c
 }
 
@@ -125,6 +132,8 @@ func (c Config) Validate() error {
 	require(c.HoldWait >= 0 && c.HoldWait <= maxHoldWait, "hold_wait must be from 0s to %s", maxHoldWait)
 	require(c.ObserveEvery >= 0, "observe_every must not be negative")
 	require(c.MaxProcesses >= 0, "max_processes must not be negative")
+	require(c.DrainDelay >= 0 && c.DrainDelay <= maxDrain, "drain_delay must be from 0s to %s", maxDrain)
+	require(c.DrainTimeout >= 0 && c.DrainTimeout <= maxDrain, "drain_timeout must be from 0s to %s", maxDrain)
 	for _, i := range c.Issuers {
 		require(absolute(i.Issuer), "issuer %q must be an http or https URL", i.Issuer)
 		for _, a := range i.Algorithms {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,9 @@ type Gateway struct {
 	challenged challenges
 	strangers  strangers
 	stdio      *stdioPool
+	drain      *drain
+	disk       stateDisk
+	lock       *os.File // on the state directory
 	background background
 	dialer     *dialer
 	upstream   *http.Client // for our own requests to upstreams; follows no redirect
@@ -56,22 +60,29 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
+	lock, err := lockState(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	feed, err := client.NewFeed(client.FeedConfig{Client: c, StateDir: cfg.StateDir, RootKey: cfg.RootKey, Commands: offered})
 	if err != nil {
+		_ = lock.Close() // nothing was written to it
 		return nil, fmt.Errorf("starting the policy feed: %w", err)
 	}
 	seal, err := loadSeal(cfg.StateDir)
 	if err != nil {
+		_ = lock.Close() // nothing was written to it
 		return nil, err
 	}
 	g := &Gateway{
-		client: c, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
+		client: c, lock: lock, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
 		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
 		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
 	}
 	g.current.Store(&cfg)
 	g.ctx, g.stop = context.WithCancel(ctx)
 	g.loaded.loaded = g.now()
+	g.drain = newDrain()
 	g.verifier.Store(newVerifier(cfg, g.own, g.now))
 	g.sessions = newSessions(g.now)
 	g.held = newHeldCalls(seal, g.now)
@@ -100,25 +111,6 @@ func (g *Gateway) Handler() http.Handler {
 	return mux
 }
 
-type health struct {
-	Status   string `json:"status"`
-	Reason   string `json:"reason,omitempty"`
-	Epoch    int64  `json:"epoch,omitempty"`
-	Revision int64  `json:"revision,omitempty"`
-
-	Configuration *configurationHealth `json:"configuration,omitempty"`
-}
-
-// serveReady is 503 while there is no policy to decide with.
-func (g *Gateway) serveReady(w http.ResponseWriter, _ *http.Request) {
-	snapshot, err := g.feed.Current()
-	if err != nil {
-		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reason: err.Error(), Configuration: g.loaded.health()})
-		return
-	}
-	writeJSON(w, http.StatusOK, health{Status: "ready", Epoch: snapshot.Epoch, Revision: snapshot.Revision, Configuration: g.loaded.health()})
-}
-
 // discoveryWorkers is how many discoveries one instance does at once.
 const discoveryWorkers = 2
 
@@ -139,17 +131,19 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.background.close()
 	g.upstream.CloseIdleConnections()
 	g.own.CloseIdleConnections()
+	_ = g.lock.Close() // nothing was written to it
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
 
-// shutdownGrace is what open requests get when a gateway stops.
-const shutdownGrace = 5 * time.Second
+// shutdownGrace is what connections get when nothing runs on them any more.
+const shutdownGrace = 3 * time.Second
 
-// Serve listens where the configuration says, runs the gateway, and stops both when ctx ends. ready, when it
-// is not nil, is told the address.
+// Serve listens where the configuration says and runs the gateway. When ctx ends it drains, which see, and returns nil
+// when it stopped in order. The end of the context that New got stops it at once. ready, when it is not nil, is told the
+// address.
 func (g *Gateway) Serve(ctx context.Context, ready func(net.Addr)) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", g.config().Listen)
 	if err != nil {
@@ -163,20 +157,32 @@ func (g *Gateway) Serve(ctx context.Context, ready func(net.Addr)) error {
 	if ready != nil {
 		ready(listener.Addr())
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	group, failed := errgroup.WithContext(life)
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serving callers: %w", err)
 		}
 		return nil
 	})
-	group.Go(func() error { return g.Run(ctx) })
+	group.Go(func() error { return g.Run(failed) })
 	group.Go(func() error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer end()
+		select {
+		case <-ctx.Done():
+		case <-g.ctx.Done():
+		case <-failed.Done():
+			g.stop()
+		}
+		cut := g.leave(server)
+		grace, cancel := context.WithTimeout(life, shutdownGrace)
 		defer cancel()
 		if err := server.Shutdown(grace); err != nil {
-			return server.Close()
+			_ = server.Close() // nobody waits for what is left
+		}
+		if cut > 0 {
+			return errCutOff
 		}
 		return nil
 	})

@@ -234,9 +234,11 @@ func (h *heldCall) pass() (goOn bool, err error) {
 	}
 	if wait := h.wait(state); approval.State == client.ApprovalPending && wait > 0 {
 		began := x.g.now()
-		if later, err := x.g.client.Approval(ctx, approval.ID, wait); err == nil {
+		waiting, stop := x.g.drain.whileOpen(ctx)
+		if later, err := x.g.client.Approval(waiting, approval.ID, wait); err == nil {
 			approval = later
 		}
+		stop()
 		x.log.waited += x.g.now().Sub(began)
 	}
 	return h.act(ctx, approval)
@@ -270,6 +272,9 @@ func (h *heldCall) act(ctx context.Context, a client.Approval) (goOn bool, err e
 	case client.ApprovalPending:
 		return false, h.tellHeld(a)
 	case client.ApprovalApproved:
+		if h.x.g.drain.closed() { // it is good for a while, at the instance that follows us
+			return false, h.tellHeld(a)
+		}
 		return h.redeem(ctx, a)
 	case client.ApprovalNotRequired:
 		return false, h.x.deny(reasonPolicyMoving, "NOT EXECUTED YET: the policy has just changed. Call again in a few seconds.")

@@ -56,10 +56,11 @@ func (x *exchange) forwardHTTP() error {
 	}
 	ctx := httptrace.WithClientTrace(x.r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
-	if x.r.Method == http.MethodGet { // a stream does not outlive what we know of the caller
+	if x.streams() { // a stream does not outlive what we know of the caller
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, x.caller.expires)
 		defer cancel()
+		defer x.g.drain.untilQuiet(x.streamKey(), func() { x.ended.Store(true); cancel() })()
 	}
 	in := x.r.WithContext(ctx)
 	in.Header = x.upstreamHeader(extra)
@@ -147,7 +148,7 @@ func (x *exchange) receive(res *http.Response) error {
 	switch media {
 	case "text/event-stream":
 		res.Header.Set("X-Accel-Buffering", "no")
-		res.Body = newFilteredStream(res.Body, x.filterEvent)
+		res.Body = &endingStream{ReadCloser: newFilteredStream(res.Body, x.filterEvent), ended: &x.ended}
 		res.ContentLength = -1
 		return nil
 	case "application/json":

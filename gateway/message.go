@@ -30,6 +30,7 @@ const (
 	codeWithheld    = -40304 // it ran, and its result is longer than a guardrail allows
 	codeUpstream    = -40502 // the server behind us did not answer as it should
 	codeTooManyHere = -40503 // a bound of this gateway
+	codeStopping    = -40505 // the gateway is about to stop
 )
 
 // message is one JSON-RPC message of a caller that every parser reads the same way. raw is what was read,

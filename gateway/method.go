@@ -20,6 +20,9 @@ type use struct {
 	name string
 }
 
+// methodListen opens a stream of the stateless protocol.
+const methodListen = "subscriptions/listen"
+
 // methods is the whole list. The empty name is an answer of the client to a request of the server.
 var methods map[string]method
 
@@ -47,7 +50,7 @@ func init() { //nolint:gochecknoinits // the table's functions refer to the tabl
 		"resources/subscribe":   older(governed(policy.KindResource, "uri")),
 		"resources/unsubscribe": older(governed(policy.KindResource, "uri")),
 		"completion/complete":   {serve: (*exchange).govern, use: completionUse},
-		"subscriptions/listen":  {serve: (*exchange).serveListen},
+		methodListen:            {serve: (*exchange).serveListen},
 	}
 }
 

@@ -38,7 +38,13 @@ func (a *attempt) ended(x *exchange, status client.OutcomeStatus, why string) {
 			a.note(err)
 			return
 		}
-		a.g.background.run(func() { a.keepReporting(o) })
+		a.g.drain.owe()
+		if !a.g.background.run(func() {
+			defer a.g.drain.leave(sessionKey{})
+			a.keepReporting(o)
+		}) {
+			a.g.drain.leave(sessionKey{})
+		}
 	})
 }
 

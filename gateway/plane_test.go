@@ -35,6 +35,7 @@ type plane struct {
 	outcomes     []client.Outcome
 	calls        []client.CallRecord
 	commands     []client.Command
+	asked        func() // called when an approval is asked for
 	jobs         chan client.Job
 	finished     chan finishedJob
 	cancel       bool

@@ -18,6 +18,9 @@ func (p *plane) ask(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asks++
+	if p.asked != nil {
+		p.asked()
+	}
 	for _, a := range p.approvals {
 		if a.CallDigest == digest && (a.State == client.ApprovalPending || a.State == client.ApprovalApproved) {
 			writeJSON(w, 200, a.Approval)

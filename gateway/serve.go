@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"sync/atomic"
 
 	"countersign/client"
 	"countersign/policy"
@@ -17,10 +18,11 @@ type exchange struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	caller   *caller
-	message  *message // nil for GET and DELETE
-	modern   bool     // the stateless protocol
-	session  string   // Mcp-Session-Id
-	name     string   // of the server
+	message  *message    // nil for GET and DELETE
+	modern   bool        // the stateless protocol
+	session  string      // Mcp-Session-Id
+	ended    atomic.Bool // its stream, as the gateway is about to stop
+	name     string      // of the server
 	server   *policy.Server
 	snapshot *client.Snapshot
 	body     []byte // what is forwarded
@@ -98,6 +100,11 @@ func (x *exchange) post() error {
 	if err := x.checkHeaders(); err != nil {
 		return err
 	}
+	end, err := x.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
 	if model, ok := metaText(m, metaModel); ok && x.caller.principal.Model == "" && len(model) <= 200 {
 		x.caller.principal.Model, x.caller.principal.ModelAssurance = model, policy.Declared
 	}
@@ -239,8 +246,50 @@ func (x *exchange) checkSession() error {
 	return nil
 }
 
+// streams reports whether this is a stream of what a server says unasked.
+func (x *exchange) streams() bool {
+	return x.r.Method == http.MethodGet || x.message != nil && x.message.method == methodListen
+}
+
+// sessionKey tells the session apart, for the drain; "" is every stateless request of the server.
+func (x *exchange) sessionKey() sessionKey {
+	if x.modern {
+		return sessionKey{x.name, ""}
+	}
+	return sessionKey{x.name, x.session}
+}
+
+// streamKey tells whose stream this is. One of the stateless protocol waits for no request.
+func (x *exchange) streamKey() sessionKey {
+	if x.message != nil {
+		return sessionKey{x.name, methodListen}
+	}
+	return x.sessionKey()
+}
+
+// begin counts a request that runs, unless the gateway is about to stop. Streams do not count: they would never end.
+func (x *exchange) begin() (end func(), err error) {
+	switch {
+	case !x.message.request():
+		return func() {}, nil
+	case x.streams():
+		if x.g.drain.closed() {
+			return nil, x.stopping()
+		}
+		return func() {}, nil
+	}
+	key := x.sessionKey()
+	if !x.g.drain.enter(key) {
+		return nil, x.stopping()
+	}
+	return func() { x.g.drain.leave(key) }, nil
+}
+
 // sessionRequest is GET, which opens the stream of a session, and DELETE, which ends it.
 func (x *exchange) sessionRequest() error {
+	if x.r.Method == http.MethodGet && x.g.drain.closed() {
+		return x.stopping()
+	}
 	if x.r.Header.Get(headerVersion) >= firstModern || x.session == "" {
 		x.w.Header().Set("Allow", "POST")
 		return &rpcError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, message: "Only a session has a stream, or an end."}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -154,6 +155,8 @@ func (x *exchange) pump(i *instance) {
 	defer alive.Stop()
 	expired := time.NewTimer(x.caller.expires.Sub(x.g.now()))
 	defer expired.Stop()
+	stopping := make(chan struct{})
+	defer x.g.drain.untilQuiet(x.streamKey(), func() { close(stopping) })()
 	chunk := []byte(": open\n\n")
 	for {
 		if _, err := x.w.Write(chunk); err != nil {
@@ -171,6 +174,9 @@ func (x *exchange) pump(i *instance) {
 		case <-alive.C:
 			chunk = []byte(": alive\n\n")
 		case <-i.process.done:
+			return
+		case <-stopping:
+			_, _ = io.WriteString(x.w, farewell) // the end of it, either way
 			return
 		case <-expired.C:
 			return

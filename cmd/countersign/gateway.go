@@ -19,29 +19,51 @@ type gatewayCmd struct {
 	Config string `required:"" type:"existingfile" env:"COUNTERSIGN_GATEWAY_CONFIG" help:"The gateway's configuration (YAML); see docs/operations.md."`
 }
 
-// Run enforces the policy of the control plane it is enrolled at, until ctx ends.
+// Run enforces the policy of the control plane it is enrolled at, until ctx ends. Then it drains: what runs may end. A
+// second SIGTERM or ^C stops it at once.
 func (cmd gatewayCmd) Run(ctx context.Context, c *console) error {
 	config, err := gateway.LoadConfig(cmd.Config)
 	if err != nil {
 		return err
 	}
-	gw, err := newGateway(ctx, config, c)
+	life, atOnce := context.WithCancel(context.WithoutCancel(ctx))
+	defer atOnce()
+	gw, err := newGateway(life, config, c)
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Listen)
-	if err != nil {
-		return fmt.Errorf("listening on %s: %w", config.Listen, err)
-	}
+	defer onSecondSignal(atOnce)()
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
 	defer signal.Stop(again)
 	g, ctx := errgroup.WithContext(ctx)
-	serveHTTP(ctx, g, listener, gw.Handler())
-	g.Go(func() error { return gw.Run(ctx) })
 	g.Go(func() error { return gw.FollowConfig(ctx, cmd.Config, again) })
-	fmt.Fprintf(c.out, "Gateway %s on %s, enforcing the policy of %s\n", config.Resource, listener.Addr(), config.ControlPlane)
+	g.Go(func() error {
+		return gw.Serve(ctx, func(address net.Addr) {
+			fmt.Fprintf(c.out, "Gateway %s on %s, enforcing the policy of %s\n", config.Resource, address, config.ControlPlane)
+		})
+	})
 	return g.Wait()
+}
+
+// onSecondSignal calls now when a second signal to stop arrives; the first one ended a context already.
+func onSecondSignal(now func()) (stop func()) {
+	signals, done := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for range 2 {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+		}
+		now()
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
 }
 
 // newGateway makes a gateway with the credential that its configuration names.
