@@ -29,10 +29,13 @@ func (s *Server) serverTrafficPage(c echo.Context, who identity.Principal) error
 	if err != nil {
 		return err
 	}
-	view := web.ServerTraffic{Server: serverHead(who, server, "traffic"), Callers: callerViews(callers)}
+	view := web.ServerTraffic{
+		Server: serverHead(who, server, "traffic"), UsageFilter: web.UsageFilter{SpanWords: "the last 30 days"}, Callers: callerViews(callers),
+	}
 	for _, d := range traffic.Days {
-		view.Days = append(view.Days, web.Day{At: d.Day, Allowed: d.Allowed, Denied: d.Denied, Held: d.Held, Failed: d.Failed})
-		view.Total, view.Denied, view.Held, view.Failed = view.Total+d.Calls, view.Denied+d.Denied, view.Held+d.Held, view.Failed+d.Failed
+		view.Points = append(view.Points, web.UsagePoint{
+			Day: web.Day{At: d.Day, Allowed: d.Allowed, Denied: d.Denied, Held: d.Held, Failed: d.Failed}, TookP50: d.P50, TookP95: d.P95,
+		})
 	}
 	for _, t := range traffic.Tools {
 		view.Tools = append(view.Tools, web.ToolTraffic{

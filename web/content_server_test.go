@@ -70,20 +70,13 @@ func serverAccess() ServerAccess {
 }
 
 func serverTraffic() ServerTraffic {
-	v := ServerTraffic{Server: serverOf("traffic")}
-	for i := range 30 {
-		d := Day{At: noon.Add(time.Duration(i-29) * 24 * time.Hour), Allowed: (i * i * 7) % 310, Held: i % 4 * 9, Denied: i % 7 * 3, Failed: i % 11 / 10}
-		if i < 4 {
-			d = Day{At: d.At}
-		}
-		v.Days, v.Total, v.Held, v.Denied, v.Failed = append(v.Days, d), v.Total+d.All(), v.Held+d.Held, v.Denied+d.Denied, v.Failed+d.Failed
-	}
+	v := ServerTraffic{Server: serverOf("traffic"), UsageFilter: usageFilter("/servers/srv1/traffic"), Figures: figureList()[:3], Points: hours(24), Usage: "/usage?server=x", Calls: "/usage/calls?server=x"}
 	v.Tools = []ToolTraffic{
-		{"list_disputes", 3120, 12, 0, 3, 41 * time.Millisecond, 180 * time.Millisecond, before(3 * time.Minute)},
-		{"create_refund", 201, 40, 118, 0, 320 * time.Millisecond, 1200 * time.Millisecond, before(2 * time.Hour)},
-		{"drop_everything", 9, 9, 0, 0, 0, 0, before(40 * time.Hour)},
+		{"list_disputes", 3120, 12, 0, 3, 4, 41 * time.Millisecond, 180 * time.Millisecond, before(3 * time.Minute)},
+		{"create_refund", 201, 40, 118, 0, 0, 320 * time.Millisecond, 1200 * time.Millisecond, before(2 * time.Hour)},
+		{"drop_everything", 9, 9, 0, 0, 0, 0, 0, before(40 * time.Hour)},
 	}
-	v.Callers = callerList()
+	v.Callers, v.Recent, v.MadeSafe, v.Asks = callerList(), callLines(), 1, "It may ask clients for nothing."
 	return v
 }
 

@@ -592,7 +592,7 @@ func affected(p Page, v DriftReview) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		if len(v.Callers) > 0 {
-			templ_7745c5c3_Err = callers(p, v.Callers).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = callers(p, v.Callers, "the last 30 days").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -253,7 +253,7 @@ func ToolPage(p Page, v Tool) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = callers(p, v.Callers).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = callers(p, v.Callers, "the last 30 days").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -23,7 +23,7 @@ const digest = "sha256:9c1f42ab6de1f0c7a5b83e2d4417c90e5a6b7c8d9e0f1122334455667
 
 func everywhere() map[string]bool {
 	allowed := map[string]bool{"/servers/new": true, suspending: true}
-	for _, g := range navigation {
+	for _, g := range append(navigation, group{entries: usagePages}) {
 		for _, e := range g.entries {
 			allowed[e.address] = true
 		}
@@ -45,7 +45,7 @@ func watched(p Page) Page { p.FlashLink = "/policy/rollout/414"; return p }
 // stories gives every page as people will meet it: full, empty, and after a mistake.
 func stories() []story {
 	all := []story{}
-	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), agentStories(), guardrailStories(), ruleStories(), policyStories(), evidenceStories(), doorStories(), sprawlStories(), channelStories()} {
+	for _, some := range [][]story{approvalStories(), serverStories(), oneServerStories(), driftStories(), accessStories(), importStories(), clientStories(), agentStories(), guardrailStories(), ruleStories(), policyStories(), evidenceStories(), doorStories(), sprawlStories(), channelStories(), usageStories(), alertStories()} {
 		all = append(all, some...)
 	}
 	return all
@@ -85,7 +85,7 @@ func hostileStories() []story {
 	tool.Comparison = &Comparison{A: "v1", B: "v2", Texts: []TextChange{{"Description", poison, poison + poison}}, Differences: spoiled(compared()).Differences}
 	audit := spoiled(auditLog())
 	audit.Errors = withErrors(nil, "kind", "actor", "target", "from", "to")
-	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileAgents(p), hostileGuardrails(p), hostilePolicy(p), hostileChannels(p)), []story{
+	return append(slices.Concat(hostileImports(p), hostileClients(p), hostileAgents(p), hostileGuardrails(p), hostilePolicy(p), hostileChannels(p), hostileUsage(p)), []story{
 		{"sprawl", SprawlPage(p, spoiled(sprawl()))},
 		{"overview", OverviewPage(p, spoiled(overview()))},
 		{"approvals", ApprovalsPage(p, waiting)},

@@ -10,6 +10,8 @@ type Page struct {
 	Allowed   map[string]bool // addresses of the navigation that this person may open
 	Waiting   int             // approvals that wait for somebody
 	Held      int             // tools held because they changed
+	Alerts    int             // that are open
+	Urgent    bool            // one of them is
 	CSRF      string
 	Flash     string // what was just done
 	FlashLink string // where that is watched as it reaches the gateways; "" nowhere

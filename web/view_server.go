@@ -97,16 +97,20 @@ type ServerAccess struct {
 	MayGrant   bool
 }
 
-// ServerTraffic is what was called, by whom, in the last days.
+// ServerTraffic is what was called of a server in a span of time, how that went, and by whom.
 type ServerTraffic struct {
 	Server
-	Days    []Day
-	Tools   []ToolTraffic
-	Callers []Caller
-	Total   int
-	Denied  int
-	Held    int
-	Failed  int
+	UsageFilter
+
+	Figures  []Figure
+	Points   []UsagePoint
+	Tools    []ToolTraffic
+	Callers  []Caller
+	Recent   []CallLine
+	MadeSafe int    // of the recent calls, whose results held what had to be made safe
+	Asks     string // what it may ask of clients
+	Usage    string // addresses of the same elsewhere
+	Calls    string
 }
 
 // Day is one bar of the chart.
@@ -120,10 +124,10 @@ func (d Day) All() int { return d.Allowed + d.Denied + d.Held + d.Failed }
 
 // ToolTraffic is what was called of one tool.
 type ToolTraffic struct {
-	Name                        string
-	Calls, Denied, Held, Failed int
-	P50, P95                    time.Duration // 0: not measured
-	Last                        *time.Time
+	Name                                string
+	Calls, Denied, Held, Failed, Errors int           // Errors: of those that were allowed, the server answered with one
+	P50, P95                            time.Duration // 0: not measured
+	Last                                *time.Time
 }
 
 // Caller is somebody who called.
