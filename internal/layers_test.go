@@ -33,6 +33,7 @@ var layers = map[string]int{
 	"web/internal/sprite":        0,
 	"policy":                     1,
 	"internal/schemadiff":        1,
+	"internal/cleanse":           1,
 	"internal/postgres":          1,
 	"internal/devidp":            1,
 	"internal/orders":            1,
