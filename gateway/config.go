@@ -58,6 +58,9 @@ type Command struct {
 	Argv []string `yaml:"argv"`
 	Env  []string `yaml:"env"`
 	Dir  string   `yaml:"dir"`
+
+	Sandbox *Sandbox      `yaml:"sandbox"`       // nil: none
+	Start   time.Duration `yaml:"start_timeout"` // so long may it take until its first word
 }
 
 // Upstream is what the gateway adds to requests to one server. A value is env:NAME or file:PATH.
@@ -72,6 +75,7 @@ const (
 	maxHoldWait         = 45 * time.Second
 	defaultDrainTimeout = 25 * time.Second
 	maxDrain            = 10 * time.Minute
+	maxStart            = 10 * time.Minute
 	secretVariable      = "COUNTERSIGN_CLIENT_SECRET"
 )
 
@@ -160,6 +164,10 @@ func validateCommands(commands map[string]Command) error {
 		if len(cmd.Argv) == 0 || cmd.Argv[0] == "" {
 			errs = append(errs, fmt.Errorf("command %q needs argv", name))
 		}
+		if cmd.Start < 0 || cmd.Start > maxStart {
+			errs = append(errs, fmt.Errorf("command %q: start_timeout must be from 0s to %s", name, maxStart))
+		}
+		errs = append(errs, cmd.Sandbox.validate(name))
 		for _, v := range cmd.Env {
 			if v == "" || strings.ContainsAny(v, "=\x00") {
 				errs = append(errs, fmt.Errorf("command %q: env lists names of variables, without values", name))
@@ -221,9 +229,21 @@ func (c Config) ClientConfig() (client.Config, error) {
 	return client.Config{ControlPlane: c.ControlPlane, ClientID: c.ClientID, ClientSecret: secret, Instance: instance}, nil
 }
 
-// Digest identifies the command line; see client.CommandDigest.
+// startTime is how long its process may take until its first word.
+func (c Command) startTime() time.Duration {
+	if c.Start == 0 {
+		return defaultStart
+	}
+	return c.Start
+}
+
+// Digest identifies the command line and its sandbox; see client.CommandDigest.
 func (c Command) Digest() (canonical.Digest, error) {
-	return client.CommandDigest(c.Argv, c.Env, c.Dir)
+	argv, err := c.digestArgv()
+	if err != nil {
+		return canonical.Digest{}, err
+	}
+	return client.CommandDigest(argv, c.Env, c.Dir)
 }
 
 // Offered lists what stdio servers c can start, by name and digest.

@@ -18,7 +18,7 @@ func final(err error) bool {
 		return false
 	}
 	for _, known := range []error{
-		context.DeadlineExceeded, context.Canceled, errForbiddenAddress, errRedirect, errCredential, errHTML, errBigOffer, errProcess,
+		context.DeadlineExceeded, context.Canceled, errForbiddenAddress, errRedirect, errCredential, errHTML, errBigOffer, errProcess, errDied, errSlow, errStuck,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -52,7 +52,7 @@ func explain(err error) string {
 	}
 	for _, known := range []error{
 		errRedirect, errCredential, errCompressed, errNotMCP, errHTML, errBadURL, errTooManyItems, errBigDefinition, errBigOffer,
-		errEndless, errBadList, errNoHandshake, errEventTooLong, errProcess, errUnknownCommand, errOtherCommand, errManyProcesses,
+		errEndless, errBadList, errNoHandshake, errEventTooLong, errProcess, errDied, errSlow, errStuck, errNoSandbox, errUnknownCommand, errOtherCommand, errManyProcesses,
 	} {
 		if errors.Is(err, known) {
 			return sentence(known)

@@ -11,62 +11,98 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"countersign/canonical"
 )
 
-// stopGrace is how long a process gets to end by itself once its input is closed.
-const stopGrace = 2 * time.Second
+// Bounds of a process.
+const (
+	stopGrace    = 2 * time.Second  // to end by itself once its input is closed
+	writeTime    = 10 * time.Second // to take a line: one that takes none is of no use
+	flightNotes  = 64               // messages about a request that wait for its caller
+	defaultStart = 30 * time.Second // to say its first word, from the first request on
+)
 
-var errProcess = errors.New("the server's process could not be started, or ended")
+var (
+	errProcess = errors.New("the server's process could not be started, or ended before it was sent anything")
+	errDied    = errors.New("the server's process ended before it answered: whether the request was carried out is not known")
+	errSlow    = errors.New("the server's process did not say a word in the time it has to start")
+	errStuck   = errors.New("the server's process takes no input: whether the request was carried out is not known")
+)
 
-// process is a stdio server that runs: one JSON message a line, in and out. Requests get ids of our own, so that
-// callers who chose the same do not meet; answers get theirs back.
+// process is a stdio server that runs: one JSON message a line, in and out.
+//
+// Requests get ids of our own, and so do their progress tokens, so that callers who chose the same do not meet; answers
+// and what is said about a request meanwhile get theirs back, and go to that request alone.
 type process struct {
-	cmd   *exec.Cmd
-	input io.WriteCloser
-	log   *slog.Logger
-	done  chan struct{} // closed when it has ended and been waited for
-	heard func(line []byte)
+	cmd    *exec.Cmd
+	box    *boxed
+	input  *os.File
+	log    *slog.Logger
+	done   chan struct{} // closed when it has ended and been waited for
+	heard  func(line []byte)
+	ended  func(*process)
+	asked  atomic.Bool // to end, by us
+	spoken chan struct{}
+	speak  sync.Once
 
 	writing sync.Mutex
 
 	mu      sync.Mutex
 	next    int64
-	pending map[int64]chan []byte
-	ended   bool
+	flights map[int64]*flight
+	gone    bool
 }
 
-// startProcess starts a command of the configuration in a process group of its own, with nothing of our
-// environment but the variables that the configuration names. heard is told of what is no answer.
-func startProcess(c Command, log *slog.Logger, heard func(line []byte)) (*process, error) {
-	cmd := exec.Command(c.Argv[0], c.Argv[1:]...) //nolint:gosec,noctx // the operator's own command line; stop ends it
-	cmd.Dir = c.Dir
+// flight is a request that a process was sent and has not answered.
+type flight struct {
+	ours   int64
+	theirs json.RawMessage // the caller's id
+	token  json.RawMessage // the caller's progress token; nil: none
+	stream bool            // it is answered by a stream
+	answer chan []byte     // closed when the process ends
+	said   chan []byte     // what is said about it meanwhile
+}
+
+// startProcess starts a command of the configuration in a process group of its own, with nothing of our environment but
+// the variables that the configuration names, in its sandbox. heard is told of what is neither an answer nor about a
+// request, ended that it ended by itself or was ended.
+func startProcess(c Command, stderr io.Writer, log *slog.Logger, heard func(line []byte), ended func(*process)) (*process, error) {
+	box, err := c.boxed()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(box.argv[0], box.argv[1:]...) //nolint:gosec,noctx // the operator's own command line; stop ends it
+	cmd.Dir = box.dir
 	cmd.Env = []string{}
-	for _, name := range c.Env {
+	for _, name := range box.env {
 		if value, ok := os.LookupEnv(name); ok {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = stopGrace
-	input, err := cmd.StdinPipe()
+	theirs, input, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errProcess, err)
 	}
+	defer func() { _ = theirs.Close() }() // the process has its own
 	output, err := cmd.StdoutPipe()
 	if err != nil {
+		_ = input.Close() // unused
 		return nil, fmt.Errorf("%w: %w", errProcess, err)
 	}
 	p := &process{
-		cmd: cmd, input: input, log: log, heard: heard, done: make(chan struct{}), pending: map[int64]chan []byte{},
+		cmd: cmd, box: box, input: input, log: log, heard: heard, ended: ended,
+		done: make(chan struct{}), spoken: make(chan struct{}), flights: map[int64]*flight{},
 	}
-	cmd.Stderr = &stderrLog{log: log}
+	cmd.Stdin, cmd.Stderr = theirs, stderr
 	if err := cmd.Start(); err != nil {
+		_ = input.Close() // unused
 		return nil, fmt.Errorf("%w: %w", errProcess, err)
 	}
 	go p.read(output)
@@ -89,14 +125,23 @@ func (p *process) read(output io.Reader) {
 	if err := p.cmd.Wait(); err != nil {
 		p.log.Debug("a stdio server ended", slog.Any("error", err))
 	}
+	_ = p.input.Close() // nobody reads it
 	p.mu.Lock()
-	p.ended = true
-	for id, waiting := range p.pending {
-		close(waiting)
-		delete(p.pending, id)
+	p.gone = true
+	for id, f := range p.flights {
+		close(f.answer)
+		delete(p.flights, id)
 	}
 	p.mu.Unlock()
+	p.ended(p)
 	close(p.done)
+}
+
+// over reports whether it has ended.
+func (p *process) over() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
 }
 
 // readLine reads a line of at most maxEvent bytes.
@@ -116,32 +161,35 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// receive gives an answer to whom it belongs. What cannot be read in exactly one way belongs to nobody.
+// receive gives a line to whom it belongs. What cannot be read in exactly one way belongs to nobody.
 func (p *process) receive(line []byte) {
 	fields, err := canonical.Fields(line, envelopeFields...)
 	if err != nil {
-		p.log.Warn("a line of a stdio server was dropped", slog.Any("error", err))
+		p.log.Warn("a line of a stdio server was dropped", slog.String("error", clip(err.Error(), 200)))
 		return
 	}
+	p.speak.Do(func() { close(p.spoken) })
 	if _, ok := canonical.Lookup(fields, "method"); ok {
-		p.heard(line)
+		if !p.aboutFlight(fields) {
+			p.heard(line)
+		}
 		return
 	}
 	value, _ := canonical.Lookup(fields, "id")
-	id, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
+	id, ok := flightID(value)
+	if !ok {
 		return
 	}
 	p.mu.Lock()
-	waiting := p.pending[id]
-	delete(p.pending, id)
+	f := p.flights[id]
+	delete(p.flights, id)
 	p.mu.Unlock()
-	if waiting != nil {
-		waiting <- line
+	if f != nil {
+		f.answer <- line
 	}
 }
 
-// write sends one line.
+// write sends one line. A process that does not take it is ended: what it has of the line cannot be taken back.
 func (p *process) write(message []byte) error {
 	line := bytes.Map(func(r rune) rune { // line ends are only ever between tokens: no string holds one unescaped
 		if r == '\n' || r == '\r' {
@@ -151,73 +199,90 @@ func (p *process) write(message []byte) error {
 	}, message)
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	if _, err := p.input.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("%w: %w", errProcess, err)
+	_ = p.input.SetWriteDeadline(time.Now().Add(writeTime)) // a pipe has deadlines
+	_, err := p.input.Write(append(line, '\n'))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		p.kill()
+		return errStuck
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDied, err)
 	}
 	return nil
 }
 
-// request sends a request under an id of ours and waits for its answer, which gets the caller's id back.
-// sent is told our id once the request may have been read.
-func (p *process) request(ctx context.Context, message []byte, sent func(id int64)) ([]byte, error) {
+// ask sends a request under an id of ours. Who asks waits for the flight, and lands it.
+func (p *process) ask(message []byte, stream bool) (*flight, error) {
 	fields, err := canonical.Members(message)
 	if err != nil {
 		return nil, fmt.Errorf("sending a request: %w", err)
 	}
-	theirs, _ := canonical.Lookup(fields, "id")
-	answer := make(chan []byte, 1)
+	f := &flight{stream: stream, answer: make(chan []byte, 1), said: make(chan []byte, flightNotes)}
+	f.theirs, _ = canonical.Lookup(fields, "id")
 	p.mu.Lock()
-	if p.ended {
+	if p.gone {
 		p.mu.Unlock()
 		return nil, errProcess
 	}
 	p.next++
-	ours := p.next
-	p.pending[ours] = answer
+	f.ours = p.next
+	p.flights[f.ours] = f
 	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		delete(p.pending, ours)
-		p.mu.Unlock()
-	}()
-	sent(ours)
-	if err := p.write(withID(fields, json.RawMessage(strconv.FormatInt(ours, 10)))); err != nil {
+	if err := p.write(f.outward(fields)); err != nil {
+		p.land(f)
 		return nil, err
 	}
-	select {
-	case line, ok := <-answer:
-		if !ok {
-			return nil, errProcess
+	return f, nil
+}
+
+// land forgets a flight, and reports whether it was still under way.
+func (p *process) land(f *flight) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, flying := p.flights[f.ours]
+	delete(p.flights, f.ours)
+	return flying
+}
+
+// request asks and waits for the answer, which gets the id of the request back: for the gateway's own use.
+func (p *process) request(ctx context.Context, message []byte, start time.Duration) ([]byte, error) {
+	f, err := p.ask(message, false)
+	if err != nil {
+		return nil, err
+	}
+	slow := time.NewTimer(start)
+	defer slow.Stop()
+	spoken := p.spoken
+	for {
+		select {
+		case line, ok := <-f.answer:
+			if !ok {
+				return nil, errDied
+			}
+			return f.homeward(line)
+		case <-spoken:
+			spoken = nil
+			slow.Stop()
+		case <-slow.C:
+			p.kill()
+			return nil, errSlow
+		case <-ctx.Done():
+			p.giveUp(f)
+			return nil, ctx.Err()
 		}
-		got, err := canonical.Members(line)
-		if err != nil {
-			return nil, errUpstreamMessage
-		}
-		return withID(got, theirs), nil
-	case <-ctx.Done():
-		p.cancel(ours)
-		return nil, ctx.Err()
 	}
 }
 
-// cancel tells the server that nobody waits any more.
-func (p *process) cancel(id int64) {
-	_ = p.write(fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d,"reason":"the caller is gone"}}`, id))
-}
-
-func withID(fields []canonical.Member, id json.RawMessage) []byte {
-	changed := make([]canonical.Member, len(fields))
-	for i, f := range fields {
-		if f.Key == "id" {
-			f.Value = id
-		}
-		changed[i] = f
+// giveUp tells the server that nobody waits for a request any more.
+func (p *process) giveUp(f *flight) {
+	if p.land(f) {
+		_ = p.write(fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d,"reason":"the caller is gone"}}`, f.ours))
 	}
-	return canonical.AppendObject(nil, changed)
 }
 
 // stop ends the process: first by closing its input, then by a signal to its whole group.
 func (p *process) stop() {
+	p.asked.Store(true)
 	_ = p.input.Close() // a second close does no harm
 	timer := time.NewTimer(stopGrace)
 	defer timer.Stop()
@@ -232,33 +297,5 @@ func (p *process) stop() {
 // kill ends the whole group, so that nothing is left that the server started.
 func (p *process) kill() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // ESRCH: it is gone
-}
-
-// stderrLog writes what a server says on stderr to our log, in lines of bounded length.
-type stderrLog struct {
-	log  *slog.Logger
-	line []byte
-}
-
-const maxLogLine = 2048
-
-// Write takes some output.
-func (s *stderrLog) Write(data []byte) (int, error) {
-	for _, c := range data {
-		if c == '\n' {
-			s.flush()
-			continue
-		}
-		if len(s.line) < maxLogLine {
-			s.line = append(s.line, c)
-		}
-	}
-	return len(data), nil
-}
-
-func (s *stderrLog) flush() {
-	if len(s.line) > 0 {
-		s.log.Info("stderr of a stdio server", slog.String("line", strconv.QuoteToASCII(string(s.line))))
-	}
-	s.line = s.line[:0]
+	p.box.remove()
 }

@@ -29,13 +29,15 @@ var (
 )
 
 // stdioPool runs stdio servers: a process for each session of the older protocol, and one for each caller of the
-// stateless one. So no two callers ever share a process.
+// stateless one. So no two callers ever share a process; the connections of one caller may.
 type stdioPool struct {
-	g *Gateway
+	g        *Gateway
+	restarts restarts
 
 	mu        sync.Mutex
 	instances map[instanceKey]*instance
 	starting  int
+	stderr    map[string]*stderrRoom // by command
 }
 
 // instanceKey is a server and a session id, or, for the stateless protocol, a caller.
@@ -50,17 +52,17 @@ type instance struct {
 	key      instanceKey
 	caller   string
 	endpoint policy.Endpoint
+	command  Command
 	process  *process
 	stream   chan []byte // what the server says unasked
 
 	mu       sync.Mutex
 	used     time.Time
 	attached bool
-	requests map[string]int64 // caller's request id to ours, while it runs
 }
 
 func newStdioPool(g *Gateway) *stdioPool {
-	return &stdioPool{g: g, instances: map[instanceKey]*instance{}}
+	return &stdioPool{g: g, instances: map[instanceKey]*instance{}, stderr: map[string]*stderrRoom{}}
 }
 
 // command finds what to start for an endpoint: the configuration must name it, with the very command line that
@@ -87,7 +89,8 @@ func (g *Gateway) openStdio(e policy.Endpoint, say stepFunc) (*link, error) {
 	}
 	say.say(client.StepResolve, client.StepDone, "the command is configured here")
 	say.say(client.StepConnect, client.StepRunning, "")
-	p, err := startProcess(c, g.log.With(slog.String("command", e.Command)), func([]byte) {})
+	log := g.log.With(slog.String("command", e.Command))
+	p, err := startProcess(c, g.stdio.stderrOf(e.Command, log), log, func([]byte) {}, func(*process) {})
 	if err != nil {
 		say.say(client.StepConnect, client.StepFailed, explain(err))
 		return nil, err
@@ -99,7 +102,7 @@ func (g *Gateway) openStdio(e policy.Endpoint, say stepFunc) (*link, error) {
 			if id == "" {
 				return nil, p.write(message)
 			}
-			answer, err := p.request(ctx, message, func(int64) {})
+			answer, err := p.request(ctx, message, c.startTime())
 			if err != nil {
 				return nil, err
 			}
@@ -108,46 +111,101 @@ func (g *Gateway) openStdio(e policy.Endpoint, say stepFunc) (*link, error) {
 	}, nil
 }
 
+// stderrOf is where the processes of a command say what is no message.
+func (s *stdioPool) stderrOf(command string, log *slog.Logger) *stderrLog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	room := s.stderr[command]
+	if room == nil {
+		room = &stderrRoom{}
+		s.stderr[command] = room
+	}
+	return &stderrLog{log: log, now: s.g.now, room: room}
+}
+
+// reserve takes room for one more process of a caller.
+func (s *stdioPool) reserve(caller string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mine := 0
+	for _, i := range s.instances {
+		if i.caller == caller {
+			mine++
+		}
+	}
+	if len(s.instances)+s.starting >= s.g.config().MaxProcesses || mine >= stdioPerCaller {
+		return errManyProcesses
+	}
+	s.starting++
+	return nil
+}
+
 // start runs a new process for a caller, within the bounds.
 func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
 	c, err := s.g.command(x.server.Endpoint)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	mine := 0
-	for _, i := range s.instances {
-		if i.caller == x.caller.key() {
-			mine++
-		}
-	}
-	if len(s.instances)+s.starting >= s.g.config().MaxProcesses || mine >= stdioPerCaller {
-		s.mu.Unlock()
-		return nil, errManyProcesses
-	}
-	s.starting++
-	s.mu.Unlock()
-
-	i := &instance{
-		key: key, caller: x.caller.key(), endpoint: x.server.Endpoint, stream: make(chan []byte, stdioBacklog), used: s.g.now(), requests: map[string]int64{},
-	}
-	server := x.server
-	i.process, err = startProcess(c, s.g.log.With(slog.String("server", x.name)), func(line []byte) { s.heard(server, i, line) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.starting--
-	if err != nil {
+	again := restartKey{keyOf(x.server), x.caller.key()}
+	if err := s.restarts.may(again, s.g.now()); err != nil {
 		return nil, err
 	}
-	s.instances[key] = i
+	if err := s.reserve(again.caller); err != nil {
+		return nil, err
+	}
+	i := &instance{
+		key: key, caller: again.caller, endpoint: x.server.Endpoint, command: c, stream: make(chan []byte, stdioBacklog), used: s.g.now(),
+	}
+	server, log, began := x.server, s.g.log.With(slog.String("server", x.name)), s.g.now()
+	p, err := startProcess(c, s.stderrOf(x.server.Endpoint.Command, log), log,
+		func(line []byte) { s.heard(server, i, line) },
+		func(p *process) { s.ended(i, p, again, began) })
+	s.mu.Lock()
+	s.starting--
+	other := s.instances[key]
+	if err == nil && other == nil && !p.over() {
+		i.process = p
+		s.instances[key] = i
+	}
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.restarts.over(again, began, s.g.now())
+		return nil, err
+	case other != nil: // another request of this caller was quicker
+		s.g.background.run(p.stop)
+		return other, nil
+	case i.process == nil:
+		return nil, errProcess
+	}
 	return i, nil
 }
 
-// heard keeps what a server says unasked for the stream of its session; when nobody listens for long, the
-// newest is dropped.
+// ended forgets a process that is gone. Unless we ended it, it is not started again at once.
+func (s *stdioPool) ended(i *instance, p *process, again restartKey, began time.Time) {
+	s.mu.Lock()
+	if s.instances[i.key] == i {
+		delete(s.instances, i.key)
+	}
+	s.mu.Unlock()
+	if p.asked.Load() {
+		return
+	}
+	s.restarts.over(again, began, s.g.now())
+	if i.key.session != "" {
+		s.g.sessions.end(i.key.server, i.key.session)
+	}
+	s.g.log.Warn("a stdio server ended by itself", slog.String("command", i.endpoint.Command))
+}
+
+// heard keeps what a server says unasked for the stream of its session; when nobody listens for long, the newest is
+// dropped. The stateless protocol has no such stream.
 func (s *stdioPool) heard(server *policy.Server, i *instance, line []byte) {
 	if fields, err := canonical.Fields(line, envelopeFields...); err == nil {
 		(&exchange{g: s.g, server: server}).heed(fields)
+	}
+	if i.key.session == "" {
+		return
 	}
 	select {
 	case i.stream <- line:
@@ -159,14 +217,8 @@ func (s *stdioPool) find(key instanceKey) *instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.instances[key]
-	if i == nil {
+	if i == nil || i.process.over() {
 		return nil
-	}
-	select {
-	case <-i.process.done:
-		delete(s.instances, key)
-		return nil
-	default:
 	}
 	i.touch(s.g.now())
 	return i
@@ -210,7 +262,7 @@ func (s *stdioPool) idle() []*instance {
 	var idle []*instance
 	for _, i := range s.instances {
 		i.mu.Lock()
-		if !i.attached && len(i.requests) == 0 && now.Sub(i.used) > stdioIdle {
+		if !i.attached && i.process.idle() && now.Sub(i.used) > stdioIdle {
 			idle = append(idle, i)
 		}
 		i.mu.Unlock()
@@ -265,11 +317,13 @@ func (x *exchange) forwardStdio() error {
 	if err != nil {
 		x.g.log.Warn("a stdio server is not available", slog.String("server", x.name), slog.Any("error", err))
 		x.finish(false)
-		return x.upstreamError(explain(err))
+		return x.notStarted(err)
 	}
 	if !x.message.request() {
-		if err := i.process.write(i.translate(x.message, x.body)); err != nil {
-			return x.upstreamError(explain(err))
+		if line := i.translate(x.message, x.body); line != nil {
+			if err := i.process.write(line); err != nil {
+				return x.upstreamError(explain(err))
+			}
 		}
 		x.w.WriteHeader(http.StatusAccepted)
 		return nil

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"countersign/canonical"
+	"countersign/client"
+	"countersign/policy"
 )
 
 // instance finds the process that this exchange speaks to, or starts it: initialize does, and the first message
@@ -44,77 +47,197 @@ func (x *exchange) instance() (*instance, error) {
 
 var errSameID = errors.New("a request with this id is under way")
 
-// begin remembers a request that runs, so that it can be cancelled by the id that its caller knows.
-func (i *instance) begin(id json.RawMessage, ours int64) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.requests[string(id)] = ours
+// notStarted answers when there is no process to ask. Nothing was executed.
+func (x *exchange) notStarted(err error) error {
+	restart, ok := errors.AsType[*restartError](err)
+	if !ok {
+		return x.upstreamError(explain(err))
+	}
+	x.log.broken = true
+	x.w.Header().Set("Retry-After", strconv.Itoa(restart.seconds()))
+	return &rpcError{code: codeUpstream, message: sentence(restart), data: map[string]any{
+		metaDecision: decision{Decision: client.DeniedCall, Reason: reasonRestarting, RetryAfterSeconds: restart.seconds()},
+	}}
 }
 
-func (i *instance) over(id json.RawMessage, now time.Time) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.requests, string(id))
-	i.used = now
-}
+const reasonRestarting policy.Reason = "server_restarting"
 
-func (i *instance) busyWith(id json.RawMessage) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	_, busy := i.requests[string(id)]
-	return busy
-}
-
-// translate gives a cancellation the id by which the process knows the request.
+// translate gives a cancellation the id by which the process knows the request; nil when no one request has it.
 func (i *instance) translate(m *message, body []byte) []byte {
 	if m.method != "notifications/cancelled" {
 		return body
 	}
 	theirs, _ := canonical.Lookup(m.params, "requestId")
-	i.mu.Lock()
-	ours, ok := i.requests[string(theirs)]
-	i.mu.Unlock()
-	if !ok {
-		ours = 0 // no request has it: the server ignores the notification, as the protocol has it
-	}
-	params := make([]canonical.Member, len(m.params))
-	for n, p := range m.params {
-		if p.Key == "requestId" {
-			p.Value = json.RawMessage(strconv.FormatInt(ours, 10))
-		}
-		params[n] = p
+	flights := i.process.known(theirs)
+	if len(flights) != 1 {
+		return nil
 	}
 	return canonical.AppendObject(nil, []canonical.Member{
 		{Key: "jsonrpc", Value: json.RawMessage(`"2.0"`)},
 		{Key: "method", Value: json.RawMessage(`"notifications/cancelled"`)},
-		{Key: "params", Value: canonical.AppendObject(nil, params)},
+		{Key: "params", Value: canonical.AppendObject(nil, with(m.params, "requestId", flights[0].id()))},
 	})
 }
 
-// askStdio sends a request to the process and answers with what it says.
+// askStdio sends a request to the process and answers with what it says: as one JSON message, or, as soon as the server
+// says something before it, as a stream of events.
 func (x *exchange) askStdio(i *instance) error {
-	id := x.message.id
-	if i.busyWith(id) {
+	if !x.modern && len(i.process.known(x.message.id)) > 0 { // a stateless caller's connections choose their ids apart
 		return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, message: sentence(errSameID)}
 	}
-	sent := false
-	defer func() { x.finish(sent) }()
+	sent := true
+	defer func() {
+		i.touch(x.g.now())
+		x.finish(sent)
+	}()
 	began := x.g.now()
-	answer, err := i.process.request(x.r.Context(), x.body, func(ours int64) {
-		sent = true
-		i.begin(id, ours)
-	})
-	x.log.upstream = x.g.now().Sub(began)
-	i.over(id, x.g.now())
+	f, err := i.process.ask(x.body, x.streams())
 	if err != nil {
+		sent = !errors.Is(err, errProcess)
 		return x.upstreamError(explain(err))
 	}
+	a := &stdioAnswer{x: x, i: i, flight: f}
+	answer, err := a.wait()
+	x.log.upstream += x.g.now().Sub(began)
+	switch {
+	case err != nil && a.events:
+		a.event(errorMessage(x.message.id, &rpcError{code: codeUpstream, message: explain(err)}))
+		x.log.broken = true
+		return nil
+	case err != nil:
+		return x.upstreamError(explain(err))
+	case answer == nil: // its stream ended, or nobody waits
+		return nil
+	}
 	out, err := x.filterMessage(answer)
-	if err != nil {
+	switch {
+	case err != nil && !a.events:
 		return x.upstreamError("The server cannot be used: " + err.Error() + ".")
+	case err != nil:
+		out = errorMessage(x.message.id, &rpcError{code: codeUpstream, message: "The server cannot be used: " + err.Error() + "."})
+	}
+	if a.events {
+		a.event(out)
+		return nil
 	}
 	writeMessage(x.w, http.StatusOK, out)
 	return nil
+}
+
+// stdioAnswer is the answer to one request, while it is made.
+type stdioAnswer struct {
+	x      *exchange
+	i      *instance
+	flight *flight
+	events bool // it is a stream
+}
+
+// wait returns the answer with the caller's id, or nil when the stream ended without one. What comes before it goes out.
+func (a *stdioAnswer) wait() ([]byte, error) {
+	p, x := a.i.process, a.x
+	slow := time.NewTimer(a.i.command.startTime())
+	defer slow.Stop()
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	over := make(chan struct{})
+	var expired <-chan time.Time
+	if x.streams() { // it does not outlive what we know of the caller
+		defer x.g.drain.untilQuiet(x.streamKey(), func() { close(over) })()
+		timer := time.NewTimer(x.caller.expires.Sub(x.g.now()))
+		defer timer.Stop()
+		expired = timer.C
+	}
+	spoken := p.spoken
+	for {
+		select {
+		case line, ok := <-a.flight.answer:
+			if !ok {
+				return nil, errDied
+			}
+			a.drainSaid()
+			return a.flight.homeward(line)
+		case line := <-a.flight.said:
+			a.pass(line)
+		case line := <-a.unasked():
+			a.pass(line)
+		case <-spoken:
+			spoken = nil
+			slow.Stop()
+		case <-slow.C:
+			p.kill()
+			return nil, errSlow
+		case <-alive.C:
+			if a.events {
+				a.write([]byte(": alive\n\n"))
+			}
+		case <-expired:
+			p.giveUp(a.flight)
+			a.write(nil)
+			return nil, nil
+		case <-over:
+			p.giveUp(a.flight)
+			a.write([]byte(farewell))
+			return nil, nil
+		case <-x.r.Context().Done():
+			p.giveUp(a.flight)
+			return nil, x.r.Context().Err()
+		}
+	}
+}
+
+// unasked is what the server says that is about no request: it goes out here while the session has no stream of its own.
+func (a *stdioAnswer) unasked() <-chan []byte {
+	if a.x.modern {
+		return nil
+	}
+	a.i.mu.Lock()
+	defer a.i.mu.Unlock()
+	if a.i.attached {
+		return nil
+	}
+	return a.i.stream
+}
+
+// drainSaid passes on what was said before the answer.
+func (a *stdioAnswer) drainSaid() {
+	for {
+		select {
+		case line := <-a.flight.said:
+			a.pass(line)
+		default:
+			return
+		}
+	}
+}
+
+// pass sends a message before the answer, to a caller that takes a stream.
+func (a *stdioAnswer) pass(line []byte) {
+	if !strings.Contains(strings.Join(a.x.r.Header.Values("Accept"), ","), "text/event-stream") {
+		return
+	}
+	if data := a.x.filterEvent(line); data != nil {
+		a.event(data)
+	}
+}
+
+func (a *stdioAnswer) event(data []byte) { a.write((&event{data: data, hasData: true}).append(nil)) }
+
+// write sends a part of the stream, which it begins if need be. A caller that is gone is noticed by its context.
+func (a *stdioAnswer) write(chunk []byte) {
+	if !a.events {
+		a.events = true
+		beginEvents(a.x.w)
+	}
+	_, _ = a.x.w.Write(chunk)
+	_ = http.NewResponseController(a.x.w).Flush()
+}
+
+func beginEvents(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
 }
 
 // keepAlive is how often a quiet stream shows that it lives.
@@ -139,11 +262,7 @@ func (x *exchange) streamStdio() error {
 		defer i.mu.Unlock()
 		i.attached, i.used = false, x.g.now()
 	}()
-	h := x.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")
-	x.w.WriteHeader(http.StatusOK)
+	beginEvents(x.w)
 	x.pump(i)
 	return nil
 }
