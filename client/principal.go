@@ -58,17 +58,34 @@ func (c *class) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// ClaimNames names the claims of one issuer's tokens that say who calls. The zero value is the usual ones: sub, groups,
+// azp or else client_id, and model. Where a claim is named, it is read and no other in its place.
+type ClaimNames struct {
+	Subject string
+	Groups  string
+	Agent   string
+	Model   string
+}
+
 // PrincipalFromClaims says who calls, from the payload of a token whose signature, issuer, audience and
 // times were verified already. Gateway and control plane both use it, so that they name the same principal.
 //
 // The agent is azp, else client_id. The claim "model" makes an attested model; without it the model is
 // unknown, until a request declares one. How the user signed in is amr, acr and auth_time.
 func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
+	return ClaimNames{}.Principal(payload)
+}
+
+// Principal is PrincipalFromClaims for tokens whose claims have these names.
+func (n ClaimNames) Principal(payload []byte) (policy.Principal, error) {
 	if err := canonical.Check(payload, canonical.Limits{MaxBytes: 64 << 10, MaxDepth: 32}); err != nil {
 		return policy.Principal{}, fmt.Errorf("reading claims: %w", err)
 	}
 	var c claims
 	if err := json.Unmarshal(payload, &c); err != nil {
+		return policy.Principal{}, fmt.Errorf("reading claims: %w", err)
+	}
+	if err := n.read(payload, &c); err != nil {
 		return policy.Principal{}, fmt.Errorf("reading claims: %w", err)
 	}
 	if c.Issuer == "" || c.Subject == "" {
@@ -91,4 +108,44 @@ func PrincipalFromClaims(payload []byte) (policy.Principal, error) {
 		p.AuthTime = time.Unix(int64(c.AuthTime), 0).UTC()
 	}
 	return p, nil
+}
+
+// read puts the claims that n names in the place of the usual ones.
+func (n ClaimNames) read(payload []byte, c *claims) error {
+	if n == (ClaimNames{}) {
+		return nil
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &all); err != nil {
+		return err
+	}
+	take := func(name string, into any) error {
+		if raw, ok := all[name]; ok && string(raw) != "null" {
+			return json.Unmarshal(raw, into)
+		}
+		return nil
+	}
+	if n.Subject != "" {
+		c.Subject = ""
+		if err := take(n.Subject, &c.Subject); err != nil {
+			return err
+		}
+	}
+	if n.Groups != "" {
+		c.Groups = nil
+		if err := take(n.Groups, &c.Groups); err != nil {
+			return err
+		}
+	}
+	if n.Agent != "" {
+		c.Party, c.ClientID = "", ""
+		if err := take(n.Agent, &c.Party); err != nil {
+			return err
+		}
+	}
+	if n.Model != "" {
+		c.Model = ""
+		return take(n.Model, &c.Model)
+	}
+	return nil
 }

@@ -39,6 +39,11 @@ func (d *Delivery) Evaluate(ctx context.Context, gatewayID string, r policy.Requ
 	if err != nil {
 		return policy.Verdict{}, 0, nil, err
 	}
+	if r.Principal != nil { // as gateways do, by the same registrations
+		p := *r.Principal
+		snapshot.Index.Attest(&p)
+		r.Principal = &p
+	}
 	return snapshot.Index.Decide(r), snapshot.CompiledGeneration, snapshot, nil
 }
 

@@ -47,9 +47,22 @@ type Issuer struct {
 	Issuer     string   `yaml:"issuer"`
 	Algorithms []string `yaml:"algorithms"` // none: RS256, ES256 and EdDSA
 
+	Audience    []string       `yaml:"audience"`     // taken beside the resource, for providers that cannot be asked for it
+	ClockLeeway *time.Duration `yaml:"clock_leeway"` // how far its clock and ours may be apart; none: a minute
+	Claims      Claims         `yaml:"claims"`
+
 	// SecondFactorACR are the acr_values by which a client asks this provider for a second factor. Callers who lack one are
 	// told them. None: the provider is asked for it in no such way.
 	SecondFactorACR []string `yaml:"second_factor_acr"`
+}
+
+// Claims names the claims of a provider's tokens that say who calls. Those that are not named are the usual ones: sub,
+// groups, azp or else client_id, and model.
+type Claims struct {
+	Subject string `yaml:"subject"`
+	Groups  string `yaml:"groups"`
+	Agent   string `yaml:"agent"`
+	Model   string `yaml:"model"`
 }
 
 // Command is a stdio server that this gateway may start. Nothing of the gateway's environment reaches it but
@@ -72,6 +85,8 @@ type Upstream struct {
 const (
 	defaultObserveEvery = time.Minute
 	defaultProcesses    = 32
+	defaultLeeway       = time.Minute
+	maxLeeway           = 5 * time.Minute
 	maxHoldWait         = 45 * time.Second
 	defaultDrainTimeout = 25 * time.Second
 	maxDrain            = 10 * time.Minute
@@ -132,20 +147,13 @@ func (c Config) Validate() error {
 	require(c.ClientID != "", "client_id is missing")
 	require(c.Listen != "", "listen is missing")
 	require(c.StateDir != "", "state_dir is missing")
-	require(len(c.Issuers) > 0, "issuers is empty: nobody could call")
 	require(c.HoldWait >= 0 && c.HoldWait <= maxHoldWait, "hold_wait must be from 0s to %s", maxHoldWait)
 	require(c.ObserveEvery >= 0, "observe_every must not be negative")
 	require(c.MaxProcesses >= 0, "max_processes must not be negative")
 	require(c.DrainDelay >= 0 && c.DrainDelay <= maxDrain, "drain_delay must be from 0s to %s", maxDrain)
 	require(c.DrainTimeout >= 0 && c.DrainTimeout <= maxDrain, "drain_timeout must be from 0s to %s", maxDrain)
 	for _, i := range c.Issuers {
-		require(absolute(i.Issuer), "issuer %q must be an http or https URL", i.Issuer)
-		for _, a := range i.Algorithms {
-			require(slices.Contains(algorithms, a), "issuer %q: algorithm %q is not one of %s", i.Issuer, a, strings.Join(algorithms, ", "))
-		}
-		for _, class := range i.SecondFactorACR {
-			require(class != "" && !strings.ContainsFunc(class, unquotable), "issuer %q: second_factor_acr %q must be printable ASCII without spaces and quotation marks", i.Issuer, class)
-		}
+		errs = append(errs, i.validate())
 	}
 	errs = append(errs, validateCommands(c.Commands))
 	for server, u := range c.Upstreams {
@@ -155,6 +163,28 @@ func (c Config) Validate() error {
 			require(!reservedHeader(header), "upstream %q: header %q belongs to the protocol", server, header)
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// validate says everything that is wrong with i.
+func (i Issuer) validate() error {
+	var errs []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("issuer %q: "+format, append([]any{i.Issuer}, args...)...))
+		}
+	}
+	require(absolute(i.Issuer), "must be an http or https URL")
+	for _, a := range i.Algorithms {
+		require(slices.Contains(algorithms, a), "algorithm %q is not one of %s", a, strings.Join(algorithms, ", "))
+	}
+	for _, class := range i.SecondFactorACR {
+		require(class != "" && !strings.ContainsFunc(class, unquotable), "second_factor_acr %q must be printable ASCII without spaces and quotation marks", class)
+	}
+	for _, a := range i.Audience {
+		require(a != "", "audience holds an empty text")
+	}
+	require(i.ClockLeeway == nil || *i.ClockLeeway >= 0 && *i.ClockLeeway <= maxLeeway, "clock_leeway must be from 0s to %s", maxLeeway)
 	return errors.Join(errs...)
 }
 

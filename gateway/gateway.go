@@ -35,6 +35,7 @@ type Gateway struct {
 	rooms      *room.Rooms // for rate limits and token budgets
 	challenged challenges
 	strangers  strangers
+	keys       keyRequests
 	stdio      *stdioPool
 	drain      *drain
 	disk       stateDisk
@@ -122,6 +123,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.records.Run(ctx) })
 	group.Go(func() error { return g.watch.run(ctx) })
 	group.Go(func() error { return g.stdio.run(ctx) })
+	group.Go(func() error { g.cutEndedKeys(ctx); return nil })
 	for range discoveryWorkers {
 		group.Go(func() error { g.discoverLoop(ctx); return nil })
 	}

@@ -296,6 +296,9 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 			got.Release()
 		}
 	}()
+	if err := x.stillStands(); err != nil {
+		return false, err
+	}
 	claim, err := x.g.client.Claim(ctx, a.ID)
 	if err != nil {
 		return false, h.notRedeemed(err)
@@ -312,6 +315,8 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 func (h *heldCall) notAsked(err error) error {
 	h.x.g.log.Warn("an approval was not asked for", slog.String("server", h.x.name), slog.Any("error", err))
 	switch {
+	case client.IsCode(err, client.CodeNoEvidence):
+		return h.x.deny(reasonUnavailable, "DENIED by policy (not executed): this call needs an approval that is only asked for callers who are proven by a token of their identity provider, and you are not: a key of an agent, or a token that the control plane cannot verify, is none. Do not retry; use such a token, or ask an admin.")
 	case client.IsCode(err, client.CodeDenied):
 		return h.x.deny(policy.ReasonDeniedByGuardrail, "DENIED by policy (not executed): the policy by now forbids this call. Do not retry.")
 	case client.IsStatus(err, http.StatusTooManyRequests):

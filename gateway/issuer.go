@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"countersign/client"
 )
 
 // How often the keys of an issuer are fetched: when they are old, and, but not more often than keysRetry, when
@@ -26,6 +28,9 @@ const (
 type issuer struct {
 	name       string
 	algorithms []string
+	audience   []string // taken beside our own resource
+	leeway     time.Duration
+	claims     client.ClaimNames
 	http       *http.Client
 	now        func() time.Time
 
@@ -44,7 +49,14 @@ func newIssuer(cfg Issuer, hc *http.Client, now func() time.Time) *issuer {
 	if len(cfg.Algorithms) == 0 {
 		cfg.Algorithms = defaultAlgorithms
 	}
-	return &issuer{name: cfg.Issuer, algorithms: cfg.Algorithms, http: hc, now: now}
+	i := &issuer{
+		name: cfg.Issuer, algorithms: cfg.Algorithms, audience: cfg.Audience, leeway: defaultLeeway,
+		claims: client.ClaimNames(cfg.Claims), http: hc, now: now,
+	}
+	if cfg.ClockLeeway != nil {
+		i.leeway = *cfg.ClockLeeway
+	}
+	return i
 }
 
 // open verifies a signature and returns what was signed.

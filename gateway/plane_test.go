@@ -41,6 +41,7 @@ type plane struct {
 	cancel       bool
 	progress     []client.Step
 	asks         int
+	evidence     bool // asks without a token of the caller are refused
 	loseRedeem   int // so many answers to redemptions are lost after they took effect
 }
 

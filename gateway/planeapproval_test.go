@@ -21,6 +21,10 @@ func (p *plane) ask(w http.ResponseWriter, r *http.Request) {
 	if p.asked != nil {
 		p.asked()
 	}
+	if p.evidence && in.Evidence == "" {
+		problemReply(w, 403, client.CodeNoEvidence)
+		return
+	}
 	for _, a := range p.approvals {
 		if a.CallDigest == digest && (a.State == client.ApprovalPending || a.State == client.ApprovalApproved) {
 			writeJSON(w, 200, a.Approval)

@@ -35,7 +35,7 @@ func TestReload(t *testing.T) {
 		"instance":                       func(c *Config) { c.Instance = "i2" },
 		"allow_private_upstreams":        func(c *Config) { c.AllowPrivateUpstreams = false },
 		"client_id, listen":              func(c *Config) { c.ClientID, c.Listen = "cli_2", "127.0.0.1:1" },
-		"the file is not valid; the log": func(c *Config) { c.Issuers = nil },
+		"the file is not valid; the log": func(c *Config) { c.Issuers = []Issuer{{}} },
 	} {
 		next := change(edit)
 		next.HoldWait = 1

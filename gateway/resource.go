@@ -18,7 +18,7 @@ const wellKnown = "/.well-known/oauth-protected-resource"
 type protectedResource struct {
 	Resource             string   `json:"resource"`
 	Name                 string   `json:"resource_name"`
-	AuthorizationServers []string `json:"authorization_servers"`
+	AuthorizationServers []string `json:"authorization_servers,omitempty"` // none where only keys are taken
 	BearerMethods        []string `json:"bearer_methods_supported"`
 }
 
@@ -43,13 +43,18 @@ func (g *Gateway) metadataURL() string {
 	return u.String()
 }
 
-// challenge answers 401 and says where to get a token.
-func (g *Gateway) challenge(w http.ResponseWriter, err error) {
+// challengeHeader says where to get a token and, to who has one, what is wrong with it (RFC 6750, RFC 9728).
+func (g *Gateway) challengeHeader(err error) string {
 	header := fmt.Sprintf("Bearer resource_metadata=%q", g.metadataURL())
 	if !errors.Is(err, errNoToken) {
 		header += fmt.Sprintf(", error=\"invalid_token\", error_description=%q", publicReason(err))
 	}
-	w.Header().Set("WWW-Authenticate", header)
+	return header
+}
+
+// challenge answers 401 and says where to get a token.
+func (g *Gateway) challenge(w http.ResponseWriter, err error) {
+	w.Header().Set("WWW-Authenticate", g.challengeHeader(err))
 	writeRPCError(w, nil, &rpcError{status: http.StatusUnauthorized, code: codeDenied, message: "Not signed in: " + publicReason(err) + "."})
 }
 
@@ -57,6 +62,7 @@ func (g *Gateway) challenge(w http.ResponseWriter, err error) {
 func publicReason(err error) string {
 	for _, known := range []error{
 		errNoToken, errMalformed, errTokenType, errUnknownIssuer, errAlgorithm, errSignature, errAudience, errTimes, errIssuerUnreachable,
+		errKeyText, errKeyUnknown, errKeyExpired, errNoKeys,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()
@@ -67,12 +73,12 @@ func publicReason(err error) string {
 
 // authenticate answers 401, or 503 when we cannot know, and returns nil unless the request has a good token.
 func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) *caller {
-	c, err := g.verifier.Load().fromRequest(r)
+	c, err := g.identify(r)
 	switch {
 	case err == nil:
 		return c
-	case errors.Is(err, errIssuerUnreachable):
-		g.log.Warn("a token was not verified", slog.Any("error", err))
+	case errors.Is(err, errIssuerUnreachable) || errors.Is(err, errNoKeys):
+		g.log.Warn("a caller was not identified", slog.Any("error", err))
 		w.Header().Set("Retry-After", "10")
 		writeRPCError(w, nil, &rpcError{status: http.StatusServiceUnavailable, code: codeDenied, message: "Not signed in: " + publicReason(err) + "."})
 	default:

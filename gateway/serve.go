@@ -42,6 +42,11 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 	if c == nil {
 		return
 	}
+	if c.apiKey != nil {
+		ctx, done := g.keys.begin(r.Context(), c)
+		defer done()
+		r = r.WithContext(ctx)
+	}
 	x := &exchange{
 		g: g, w: w, r: r, caller: c, name: r.PathValue("namespace") + "/" + r.PathValue("name"),
 		session: r.Header.Get(headerSession),
@@ -189,6 +194,10 @@ func (x *exchange) find() error {
 		return &serverError{reasonNoPolicy, "The gateway has no policy yet, so it denies every call. Try again in a moment."}
 	}
 	x.snapshot = snapshot
+	if err := x.caller.stands(snapshot.Index, x.g.now()); err != nil { // it ended since it was looked at
+		return x.signedOut(err)
+	}
+	snapshot.Index.Attest(&x.caller.principal)
 	v := snapshot.Index.Decide(policy.Request{Server: x.name, Kind: policy.KindTool, Now: x.g.now()})
 	x.server = v.Server
 	switch v.Reason {
@@ -308,6 +317,9 @@ func (x *exchange) sessionRequest() error {
 
 // forward hands the exchange to the server.
 func (x *exchange) forward() error {
+	if err := x.stillStands(); err != nil {
+		return err
+	}
 	switch x.server.Endpoint.Transport {
 	case policy.StreamableHTTP:
 		return x.forwardHTTP()

@@ -88,6 +88,9 @@ func (d demand) text(v policy.Verdict, kind policy.Kind) string {
 // askSignIn answers a call that only the sign-in of its user is in the way of: by a challenge, which makes the client get
 // another token, or by a denial that the model reads, where a challenge would not help.
 func (x *exchange) askSignIn(v policy.Verdict) error {
+	if x.caller.apiKey != nil {
+		return x.deny(v.Reason, fmt.Sprintf("DENIED by policy (not executed): this %s is only for people who signed in in a particular way, and a key of an agent signs nobody in. Do not retry; use a token of your user if you can get one.", x.log.use.kind))
+	}
 	d := x.demandOf(v)
 	text := d.text(v, x.log.use.kind)
 	said := decision{Decision: client.DeniedCall, Reason: v.Reason, MaxAgeSeconds: d.maxAge, ACRValues: d.acr}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -13,12 +14,10 @@ import (
 	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"countersign/canonical"
 	"countersign/client"
 	"countersign/policy"
 )
-
-// leeway is how far the clocks of an identity provider and ours may be apart.
-const leeway = time.Minute
 
 // maxToken bounds a token before anything looks into it.
 const maxToken = 16 << 10
@@ -29,8 +28,9 @@ var tokenTypes = []string{"", "jwt", "at+jwt", "application/at+jwt"}
 // caller is who makes a request, and until when we know that.
 type caller struct {
 	principal policy.Principal
-	token     string    // evidence for an approval; goes to nobody else
-	issued    time.Time // zero when the token does not say
+	token     string            // evidence for an approval; goes to nobody else; "" if the control plane could not read it as we do
+	apiKey    *canonical.Digest // of an agent that signed in with one
+	issued    time.Time         // zero when the token does not say
 	expires   time.Time
 }
 
@@ -69,21 +69,12 @@ var (
 	errTimes         = errors.New("the token has expired, or is not valid yet")
 )
 
-// fromRequest takes the token from the Authorization header, the only place where one may be.
-func (v *verifier) fromRequest(r *http.Request) (*caller, error) {
-	values := r.Header.Values("Authorization")
-	if len(values) == 0 {
-		return nil, errNoToken
-	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if len(values) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") {
-		return nil, errMalformed
-	}
-	token = strings.TrimSpace(token)
+// known says who presents a token, which may have been verified before.
+func (v *verifier) known(ctx context.Context, token string) (*caller, error) {
 	if known := v.cache.get(token, v.now()); known != nil {
 		return known, nil
 	}
-	c, err := v.verify(r.Context(), token)
+	c, err := v.verify(ctx, token)
 	if err == nil {
 		v.cache.put(token, *c, v.now())
 	}
@@ -120,28 +111,37 @@ func (v *verifier) verify(ctx context.Context, token string) (*caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.read(token, said.Issuer, payload)
+	return v.read(token, from, payload)
 }
 
 // read checks the claims of a token whose signature is good.
-func (v *verifier) read(token, issuer string, payload []byte) (*caller, error) {
+func (v *verifier) read(token string, from *issuer, payload []byte) (*caller, error) {
 	var c jwt.Claims
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return nil, errMalformed
 	}
 	switch {
-	case c.Issuer != issuer:
+	case c.Issuer != from.name:
 		return nil, errUnknownIssuer
-	case !slices.Contains(c.Audience, v.resource):
+	case !slices.Contains(c.Audience, v.resource) && !slices.ContainsFunc(from.audience, func(a string) bool { return slices.Contains(c.Audience, a) }):
 		return nil, errAudience
-	case c.Expiry == nil || c.ValidateWithLeeway(jwt.Expected{Time: v.now()}, leeway) != nil:
+	case c.Expiry == nil || c.ValidateWithLeeway(jwt.Expected{Time: v.now()}, from.leeway) != nil:
 		return nil, errTimes
 	}
-	principal, err := client.PrincipalFromClaims(payload)
+	principal, err := from.claims.Principal(payload)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
-	return &caller{principal: principal, token: token, issued: issued(c), expires: c.Expiry.Time().Add(leeway)}, nil
+	if !slices.Contains(c.Audience, v.resource) || !readAlike(payload, principal) {
+		token = ""
+	}
+	return &caller{principal: principal, token: token, issued: issued(c), expires: c.Expiry.Time().Add(from.leeway)}, nil
+}
+
+// readAlike reports whether the control plane, which knows no claims but the usual ones, names the same caller.
+func readAlike(payload []byte, p policy.Principal) bool {
+	usual, err := client.PrincipalFromClaims(payload)
+	return err == nil && reflect.DeepEqual(usual, p)
 }
 
 func issued(c jwt.Claims) time.Time {
