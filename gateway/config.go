@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"countersign/canonical"
 	"countersign/client"
+	"countersign/internal/secret"
 )
 
 // Config is the whole configuration of a gateway, as its YAML file says it. Upstream credentials and command
@@ -76,7 +76,7 @@ type Command struct {
 	Start   time.Duration `yaml:"start_timeout"` // so long may it take until its first word
 }
 
-// Upstream is what the gateway adds to requests to one server. A value is env:NAME or file:PATH.
+// Upstream is what the gateway adds to requests to one server. A value is env:NAME, file:PATH or keyring:NAME.
 type Upstream struct {
 	Headers map[string]string `yaml:"headers"`
 }
@@ -158,8 +158,8 @@ func (c Config) Validate() error {
 	errs = append(errs, validateCommands(c.Commands))
 	for server, u := range c.Upstreams {
 		for header, source := range u.Headers {
-			require(strings.HasPrefix(source, "env:") || strings.HasPrefix(source, "file:"),
-				"upstream %q: header %q must come from env:NAME or file:PATH, never from this file", server, header)
+			require(secret.Source(source).Validate() == nil,
+				"upstream %q: header %q must come from env:NAME, file:PATH or keyring:NAME, never from this file", server, header)
 			require(!reservedHeader(header), "upstream %q: header %q belongs to the protocol", server, header)
 		}
 	}
@@ -288,21 +288,4 @@ func (c Config) Offered() ([]client.Command, error) {
 	}
 	slices.SortFunc(offered, func(a, b client.Command) int { return strings.Compare(a.Name, b.Name) })
 	return offered, nil
-}
-
-// readSource reads a value from where the configuration says.
-func readSource(source string) (string, error) {
-	kind, where, _ := strings.Cut(source, ":")
-	if kind == "env" {
-		value, ok := os.LookupEnv(where)
-		if !ok {
-			return "", fmt.Errorf("the variable %s is not set", where)
-		}
-		return value, nil
-	}
-	data, err := os.ReadFile(filepath.Clean(where))
-	if err != nil {
-		return "", fmt.Errorf("reading a header value: %w", err)
-	}
-	return strings.TrimSpace(string(data)), nil
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"countersign/internal/secret"
 	"countersign/policy"
 )
 
@@ -104,7 +105,7 @@ func (x *exchange) upstreamHeader(extra http.Header) http.Header {
 func (g *Gateway) credentials(server string) (http.Header, error) {
 	h := http.Header{}
 	for name, source := range g.config().Upstreams[server].Headers {
-		value, err := readSource(source)
+		value, err := secret.Source(source).Read()
 		if err != nil {
 			return nil, err
 		}

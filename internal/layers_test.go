@@ -43,6 +43,7 @@ var layers = map[string]int{
 	"internal/pgtest":            2,
 	"internal/devidp/devidptest": 2,
 	"gateway":                    3,
+	"internal/bridge":            4,
 	"registry":                   3,
 	"approvals":                  3,
 	"notify":                     3,
@@ -71,6 +72,7 @@ const (
 	cel        = "cel.dev/cel-go"
 	oldCEL     = "github.com/google/cel-go"
 	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
+	keyring    = "github.com/zalando/go-keyring"
 	goyaml     = "github.com/goccy/go-yaml"
 )
 
@@ -82,6 +84,7 @@ var knows = map[string][]string{
 	"internal/problem":     {},
 	"internal/egress":      {},
 	"internal/room":        {"golang.org/x/time"},
+	"internal/secret":      {keyring},
 	"internal/testsummary": {},
 	"web/internal/sprite":  {},
 	"canonical":            {jcs},
