@@ -12,7 +12,12 @@ import (
 )
 
 func (s *Server) newServerPage(c echo.Context, who identity.Principal) error {
-	return s.showNewServer(c, who, http.StatusOK, registry.Registration{}, "", nil)
+	n := registry.Registration{Name: c.QueryParam("name")}
+	command := c.QueryParam("command")
+	if command != "" {
+		n.Transport = registry.Stdio
+	}
+	return s.showNewServer(c, who, http.StatusOK, n, command, nil)
 }
 
 func (s *Server) registerServer(c echo.Context, who identity.Principal) error {

@@ -33,7 +33,7 @@ func (s *Server) serverTrafficPage(c echo.Context, who identity.Principal) error
 		Server: serverHead(who, server, "traffic"), UsageFilter: web.UsageFilter{SpanWords: "the last 30 days"}, Callers: callerViews(callers),
 	}
 	for _, d := range traffic.Days {
-		view.Points = append(view.Points, web.UsagePoint{
+		view.Points = append(view.Points, web.UsageTotals{
 			Day: web.Day{At: d.Day, Allowed: d.Allowed, Denied: d.Denied, Held: d.Held, Failed: d.Failed}, TookP50: d.P50, TookP95: d.P95,
 		})
 	}

@@ -121,9 +121,7 @@ func (c chart) line(s series) string {
 	top, drawn := c.scale().top(), 0
 	for i, v := range s.values {
 		if v < 0 {
-			if drawn == 1 {
-				path.WriteString("h0")
-			}
+			path.WriteString(dot[drawn])
 			drawn = 0
 			continue
 		}
@@ -134,11 +132,12 @@ func (c chart) line(s series) string {
 		fmt.Fprintf(&path, "%c%s %s", to, units((float64(i)+.5)*c.slot()), units(boardHeight*(1-v/top)))
 		drawn++
 	}
-	if drawn == 1 {
-		path.WriteString("h0")
-	}
+	path.WriteString(dot[drawn])
 	return path.String()
 }
+
+// dot is what one point alone is drawn as, as a line of no length would not be seen.
+var dot = map[int]string{1: "m-5 0h10"}
 
 // units is a length on the board.
 func units(n float64) string {

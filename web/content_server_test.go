@@ -70,7 +70,7 @@ func serverAccess() ServerAccess {
 }
 
 func serverTraffic() ServerTraffic {
-	v := ServerTraffic{Server: serverOf("traffic"), UsageFilter: usageFilter("/servers/srv1/traffic"), Figures: figureList()[:3], Points: hours(24), Usage: "/usage?server=x", Calls: "/usage/calls?server=x"}
+	v := ServerTraffic{Server: serverOf("traffic"), UsageFilter: usageFilter("/servers/srv1/traffic"), Totals: total(24), Points: hours(24), Usage: "/usage?server=x", Calls: "/usage/calls?server=x"}
 	v.Tools = []ToolTraffic{
 		{"list_disputes", 3120, 12, 0, 3, 4, 41 * time.Millisecond, 180 * time.Millisecond, before(3 * time.Minute)},
 		{"create_refund", 201, 40, 118, 0, 0, 320 * time.Millisecond, 1200 * time.Millisecond, before(2 * time.Hour)},

@@ -282,7 +282,7 @@ func ReportPage(p Page, v Report) templ.Component {
 }
 
 func decidedChart(days []Day) chart {
-	points := make([]UsagePoint, len(days))
+	points := make([]UsageTotals, len(days))
 	for i, d := range days {
 		points[i].Day = d
 	}

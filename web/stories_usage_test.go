@@ -14,12 +14,12 @@ func usageFilter(path string) UsageFilter {
 }
 
 // hours are a day of calls: the peak at noon, and one agent that goes wrong.
-func hours(n int) []UsagePoint {
-	points := make([]UsagePoint, n)
+func hours(n int) []UsageTotals {
+	points := make([]UsageTotals, n)
 	for i := range points {
 		at := noon.Truncate(time.Hour).Add(time.Duration(i-n+1) * time.Hour)
 		by := 12 - at.Hour()
-		points[i] = UsagePoint{
+		points[i] = UsageTotals{
 			Day:        Day{At: at, Allowed: 1150 - by*by*6, Held: i % 5, Denied: i % 7, Failed: i % 11 / 8},
 			TokensRead: int64(900_000 - by*by*5000), TokensWritten: int64(60_000 - by*by*310),
 			AddedP50: time.Duration(210+i*i%90) * time.Microsecond, AddedP95: time.Duration(640+i*37%400) * time.Microsecond,
@@ -29,28 +29,26 @@ func hours(n int) []UsagePoint {
 			points[i].Denied = 40
 		}
 		if at.Hour() == 4 {
-			points[i] = UsagePoint{Day: Day{At: at}}
+			points[i] = UsageTotals{Day: Day{At: at}}
 		}
 	}
 	return points
 }
 
-func figureList() []Figure {
-	return []Figure{
-		{"Calls", "15,763", "", "6 % more than the 24 hours before"},
-		{"Denied", "1.6 %", "249 calls", "1.2 % before"},
-		{"Errors", "0.2 %", "31 answers of servers", "0.3 % before"},
-		{"Cost", "1,204.12 EUR", "and 1.2M tokens not priced", "4 % more than before"},
-		{"Tokens read", "17.4M", "in results", "9 % more than before"},
-		{"Tokens written", "1.2M", "in arguments", "as before"},
-		{"Added, half within", "0.24 ms", "by gateways", "0.23 ms before"},
-		{"Added, 95 of 100 within", "0.91 ms", "by gateways", "0.88 ms before"},
+func total(n int) UsageTotals {
+	t := UsageTotals{Cost: "1204.12 EUR", Unpriced: 1_204_000, AddedP50: 250 * time.Microsecond, AddedP95: time.Millisecond, TookP50: 50 * time.Millisecond, TookP95: 250 * time.Millisecond, Errors: 31}
+	for _, p := range hours(n) {
+		t.Allowed, t.Held, t.Denied, t.Failed = t.Allowed+p.Allowed, t.Held+p.Held, t.Denied+p.Denied, t.Failed+p.Failed
+		t.TokensRead, t.TokensWritten = t.TokensRead+p.TokensRead, t.TokensWritten+p.TokensWritten
 	}
+	return t
 }
 
 func usage() Usage {
+	before := total(20)
+	before.Cost, before.Unpriced = "1154.30 EUR", 0
 	v := Usage{
-		UsageFilter: usageFilter("/usage"), Figures: figureList(), Points: hours(24), CSV: "/usage.csv?by=tool", Calls: "/usage/calls?span=24h", Next: "/usage?by=tool&page=2",
+		UsageFilter: usageFilter("/usage"), Totals: total(24), Before: &before, Points: hours(24), CSV: "/usage.csv?by=tool", Calls: "/usage/calls?span=24h", Next: "/usage?by=tool&page=2",
 		Tabs: []Option{{"/usage?by=server", "Server", false}, {"/usage?by=tool", "Tool", true}, {"/usage?by=model", "Model", false}, {"/usage?by=agent", "Agent", false}, {"/usage?by=person", "Person", false}},
 		Columns: []SortColumn{
 			{"Tool", "/usage?by=tool&sort=name", "", false}, {"Calls", "/usage?by=tool&sort=calls", "descending", true}, {"Denied", "/usage?sort=denied", "", true}, {"Errors", "/usage?sort=errors", "", true},
@@ -106,7 +104,7 @@ func usageStories() []story {
 	lone.Points, lone.Lines, lone.Rest, lone.Next = hours(24), lone.Lines[:1], "", ""
 	for i := range lone.Points {
 		if i != 9 {
-			lone.Points[i] = UsagePoint{Day: Day{At: lone.Points[i].At}}
+			lone.Points[i] = UsageTotals{Day: Day{At: lone.Points[i].At}}
 		}
 	}
 	narrowed.Lines, narrowed.Session = nil, "9c1f42ab6de1f0c7"

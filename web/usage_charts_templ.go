@@ -14,7 +14,7 @@ import "time"
 const seldom = 4
 
 // callCharts shows calls by what became of them. Where few were not allowed they are shown once more, by themselves.
-func callCharts(points []UsagePoint) templ.Component {
+func callCharts(points []UsageTotals) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -61,7 +61,7 @@ func callCharts(points []UsagePoint) templ.Component {
 	})
 }
 
-func isSeldom(points []UsagePoint) bool {
+func isSeldom(points []UsageTotals) bool {
 	all, refused := 0, 0
 	for _, p := range points {
 		all, refused = max(all, p.All()), max(refused, p.All()-p.Allowed)
@@ -69,7 +69,7 @@ func isSeldom(points []UsagePoint) bool {
 	return refused > 0 && refused*seldom < all
 }
 
-func callChart(points []UsagePoint) chart {
+func callChart(points []UsageTotals) chart {
 	c := chartOf("calls", "Calls by what became of them", "calls", points)
 	c.whole, c.words, c.exact = true, shortNumber, countWords
 	c.series = outcomes(points, [4]string{"Allowed", "Held for a person", "Failed", "Denied"})
@@ -77,7 +77,7 @@ func callChart(points []UsagePoint) chart {
 }
 
 // refusedChart is callChart without what was allowed.
-func refusedChart(points []UsagePoint) chart {
+func refusedChart(points []UsageTotals) chart {
 	c := callChart(points)
 	c.id, c.title = "refused", "Calls that were not allowed at once, on a scale of their own"
 	c.unit = "without those that were allowed"
@@ -85,7 +85,7 @@ func refusedChart(points []UsagePoint) chart {
 	return c
 }
 
-func tokenChart(points []UsagePoint) chart {
+func tokenChart(points []UsageTotals) chart {
 	c := chartOf("tokens", "Tokens over time", "tokens", points)
 	c.whole, c.words, c.exact = true, shortNumber, countWords
 	c.series = []series{{name: "Written, in arguments", class: "c-held"}, {name: "Read, in results", class: "c-all"}}
@@ -96,15 +96,15 @@ func tokenChart(points []UsagePoint) chart {
 	return c
 }
 
-func addedChart(points []UsagePoint) chart {
-	return latencyChart("added", "Time that gateways add to a call", points, func(p UsagePoint) (half, most time.Duration) { return p.AddedP50, p.AddedP95 })
+func addedChart(points []UsageTotals) chart {
+	return latencyChart("added", "Time that gateways add to a call", points, func(p UsageTotals) (half, most time.Duration) { return p.AddedP50, p.AddedP95 })
 }
 
-func tookChart(points []UsagePoint) chart {
-	return latencyChart("took", "Time that calls took", points, func(p UsagePoint) (half, most time.Duration) { return p.TookP50, p.TookP95 })
+func tookChart(points []UsageTotals) chart {
+	return latencyChart("took", "Time that calls took", points, func(p UsageTotals) (half, most time.Duration) { return p.TookP50, p.TookP95 })
 }
 
-func latencyChart(id, title string, points []UsagePoint, of func(UsagePoint) (half, most time.Duration)) chart {
+func latencyChart(id, title string, points []UsageTotals, of func(UsageTotals) (half, most time.Duration)) chart {
 	c := chartOf(id, title, "time", points)
 	c.lines = true
 	c.words = func(n float64) string { return latencyWords(time.Duration(n)) }
@@ -122,7 +122,7 @@ func latencyChart(id, title string, points []UsagePoint, of func(UsagePoint) (ha
 	return c
 }
 
-func chartOf(id, title, what string, points []UsagePoint) chart {
+func chartOf(id, title, what string, points []UsageTotals) chart {
 	c := chart{id: id, title: title, unit: what + " an hour"}
 	for _, p := range points {
 		c.times = append(c.times, p.At)
@@ -137,10 +137,10 @@ func chartOf(id, title, what string, points []UsagePoint) chart {
 }
 
 // outcomes are the bars of what became of calls, from the bottom up; names are from the top down, and what has none is left out.
-func outcomes(points []UsagePoint, names [4]string) []series {
-	of := []func(UsagePoint) int{
-		func(p UsagePoint) int { return p.Allowed }, func(p UsagePoint) int { return p.Held },
-		func(p UsagePoint) int { return p.Failed }, func(p UsagePoint) int { return p.Denied },
+func outcomes(points []UsageTotals, names [4]string) []series {
+	of := []func(UsageTotals) int{
+		func(p UsageTotals) int { return p.Allowed }, func(p UsageTotals) int { return p.Held },
+		func(p UsageTotals) int { return p.Failed }, func(p UsageTotals) int { return p.Denied },
 	}
 	classes := []string{"c-all", "c-held", "c-failed", "c-no"}
 	var out []series

@@ -50,6 +50,8 @@ type AlertRules struct {
 	Told  AlertChannels
 	May   bool
 	Ideas []AlertIdea
+
+	Errors Errors
 }
 
 // AlertRuleLine is one rule.

@@ -102,8 +102,9 @@ type ServerTraffic struct {
 	Server
 	UsageFilter
 
-	Figures  []Figure
-	Points   []UsagePoint
+	Totals   UsageTotals
+	Before   *UsageTotals
+	Points   []UsageTotals
 	Tools    []ToolTraffic
 	Callers  []Caller
 	Recent   []CallLine

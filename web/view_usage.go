@@ -6,9 +6,10 @@ import "time"
 type Usage struct {
 	UsageFilter
 
-	Figures []Figure
-	Points  []UsagePoint
-	Tabs    []Option // what it is broken down by; Value is an address
+	Totals  UsageTotals
+	Before  *UsageTotals  // of the span of the same length before; nil: not known
+	Points  []UsageTotals // step by step
+	Tabs    []Option      // what it is broken down by; Value is an address
 	Columns []SortColumn
 	Lines   []UsageLine
 	Rest    string // what is in no line
@@ -40,17 +41,14 @@ func (f UsageFilter) On() bool { return len(f.Chips) > 0 || len(f.Errors) > 0 }
 // NameValue is a field of a form that is sent along.
 type NameValue struct{ Name, Value string }
 
-// Figure is one number, and how it was before.
-type Figure struct {
-	Name, Value, Note string
-	Change            string // against the span before; "" where nothing can be compared
-}
-
-// UsagePoint is one step of the charts.
-type UsagePoint struct {
-	Day
+// UsageTotals is what calls add up to.
+type UsageTotals struct {
+	Day           // what became of them, from At on
+	Errors        int
 	TokensRead    int64
 	TokensWritten int64
+	Cost          string        // "": nothing of it is priced
+	Unpriced      int64         // tokens
 	AddedP50      time.Duration // 0: nothing was measured
 	AddedP95      time.Duration
 	TookP50       time.Duration
