@@ -1,35 +1,28 @@
 package client
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 )
 
 // Bounds of a Recorder.
 const (
-	batchSize    = 100
-	flushEvery   = time.Second
-	bufferBound  = 10_000
-	spoolBound   = 32 << 20
-	fileSpool    = "calls.spool"
-	spoolSending = "calls.spool.sending"
+	batchSize   = 100
+	flushEvery  = time.Second
+	bufferBound = 10_000
+	spoolBound  = 32 << 20
 )
 
 // Recorder sends call records in batches: each second, and as soon as a batch is full. While the control
 // plane does not take them they go to a file, up to 32 MiB; beyond that the newest are dropped and counted.
-// Records are telemetry: no call waits for them.
+// Records are telemetry: no call waits for them. A process that dies loses those of its last second.
 type Recorder struct {
 	client *Client
-	spool  string
+	spool  spool
 	log    *slog.Logger
 
 	mu      sync.Mutex
@@ -40,7 +33,7 @@ type Recorder struct {
 
 // NewRecorder makes a Recorder that spools in dir. Nothing is sent before Run.
 func NewRecorder(c *Client, dir string) *Recorder {
-	return &Recorder{client: c, spool: filepath.Join(dir, fileSpool), log: c.log, full: make(chan struct{}, 1)}
+	return &Recorder{client: c, spool: spool{dir}, log: c.log, full: make(chan struct{}, 1)}
 }
 
 // Record takes a record. It never blocks.
@@ -60,11 +53,20 @@ func (r *Recorder) Record(record CallRecord) {
 	}
 }
 
-// Dropped says how many records were lost because neither memory nor the spool had room.
+// Dropped says how many records were lost because neither memory nor the spool had room, or because the control plane
+// refused them.
 func (r *Recorder) Dropped() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.dropped
+}
+
+// Waiting says how many records wait in memory to be sent, and how many bytes of them on disk.
+func (r *Recorder) Waiting() (records int, spooled int64) {
+	r.mu.Lock()
+	records = len(r.buffer)
+	r.mu.Unlock()
+	return records, r.spool.size()
 }
 
 // Run sends until ctx ends, then once more for a moment, and spools what is left.
@@ -85,6 +87,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 			return nil
 		}
 		if r.client.now().Before(resume) {
+			r.keep(r.take(bufferBound))
 			continue
 		}
 		if err := r.flush(ctx); err != nil && ctx.Err() == nil {
@@ -97,10 +100,11 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 }
 
-// flush sends what is spooled and then what is in memory. A batch that fails goes to the spool; one that the
-// control plane refuses for good is dropped.
+// flush sends what is spooled and then what is in memory. What cannot be sent goes to the spool; what the control plane
+// refuses for good is dropped.
 func (r *Recorder) flush(ctx context.Context) error {
 	if err := r.flushSpool(ctx); err != nil {
+		r.keep(r.take(bufferBound))
 		return err
 	}
 	for {
@@ -109,7 +113,7 @@ func (r *Recorder) flush(ctx context.Context) error {
 			return nil
 		}
 		if err := r.send(ctx, batch); err != nil {
-			r.keep(batch)
+			r.keep(append(batch, r.take(bufferBound)...))
 			return err
 		}
 	}
@@ -130,7 +134,9 @@ func (r *Recorder) take(n int) []CallRecord {
 	defer r.mu.Unlock()
 	n = min(n, len(r.buffer))
 	batch := r.buffer[:n:n]
-	r.buffer = append([]CallRecord(nil), r.buffer[n:]...)
+	if r.buffer = r.buffer[n:]; len(r.buffer) == 0 {
+		r.buffer = nil
+	}
 	return batch
 }
 
@@ -152,56 +158,32 @@ func (r *Recorder) keep(batch []CallRecord) {
 			r.drop(1)
 		}
 	}
-	if info, err := os.Stat(r.spool); err == nil && info.Size()+int64(lines.Len()) > spoolBound {
-		r.drop(len(batch))
-		return
-	}
-	file, err := os.OpenFile(r.spool, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err == nil {
-		_, err = file.Write(lines.Bytes())
-		err = errors.Join(err, file.Close())
-	}
-	if err != nil {
-		r.log.Warn("call records were not spooled", slog.Any("error", err))
+	if err := r.spool.add(lines.Bytes()); err != nil {
+		r.log.Warn("call records were not spooled", slog.Any("error", err), slog.Int("records", len(batch)))
 		r.drop(len(batch))
 	}
 }
 
-// flushSpool sends the spool. A crash in the middle sends records again; the control plane knows them by
-// their id.
+// flushSpool sends the spool, in batches.
 func (r *Recorder) flushSpool(ctx context.Context) error {
-	sending := filepath.Join(filepath.Dir(r.spool), spoolSending)
-	if _, err := os.Stat(sending); errors.Is(err, fs.ErrNotExist) {
-		if err := os.Rename(r.spool, sending); errors.Is(err, fs.ErrNotExist) {
+	var batch []CallRecord
+	sendBatch := func() error {
+		if len(batch) == 0 {
 			return nil
-		} else if err != nil {
-			return err
 		}
-	}
-	file, err := os.Open(sending)
-	if err != nil {
+		err := r.send(ctx, batch)
+		batch = nil
 		return err
 	}
-	defer func() { _ = file.Close() }() // only read
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 1<<20)
-	var batch []CallRecord
-	for scanner.Scan() {
+	return r.spool.send(func(line []byte) error {
 		var record CallRecord
-		if json.Unmarshal(scanner.Bytes(), &record) != nil { // cut off by a crash
-			continue
+		if json.Unmarshal(line, &record) != nil { // cut off by a crash
+			r.drop(1)
+			return nil
 		}
-		if batch = append(batch, record); len(batch) == batchSize {
-			if err := r.send(ctx, batch); err != nil {
-				return err
-			}
-			batch = nil
+		if batch = append(batch, record); len(batch) < batchSize {
+			return nil
 		}
-	}
-	if len(batch) > 0 {
-		if err := r.send(ctx, batch); err != nil {
-			return err
-		}
-	}
-	return os.Remove(sending)
+		return sendBatch()
+	}, sendBatch)
 }

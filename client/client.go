@@ -105,6 +105,9 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Instance is the name of this instance of the gateway.
 func (c *Client) Instance() string { return c.instance }
 
+// Version is the version of the gateway.
+func (c *Client) Version() string { return c.version }
+
 func (c *Client) url(path string) string { return c.base.String() + path }
 
 // send makes one request with the gateway's token. A token that is refused is fetched anew, once.

@@ -144,6 +144,17 @@ func (f *Feed) Current() (*Snapshot, error) {
 	return f.snapshot, nil
 }
 
+// Lease says how long the policy may still be used without word from the control plane, and how long ago that last came.
+func (f *Feed) Lease() (left, age time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lease.renewed.IsZero() {
+		return 0, 0
+	}
+	now := f.now()
+	return f.lease.left(now), now.Sub(f.lease.renewed)
+}
+
 // Offer reports other commands than before: with the next status, which is sent now.
 func (f *Feed) Offer(commands []Command) {
 	f.mu.Lock()

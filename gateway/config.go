@@ -40,6 +40,8 @@ type Config struct {
 	MaxProcesses int           `yaml:"max_processes"` // stdio servers at once
 	DrainDelay   time.Duration `yaml:"drain_delay"`   // before stopping: still serve so long, for balancers to notice
 	DrainTimeout time.Duration `yaml:"drain_timeout"` // then let what runs end, for so long
+
+	Metrics Metrics `yaml:"metrics" running:"fixed"`
 }
 
 // Issuer is an identity provider whose tokens callers may present.
@@ -155,7 +157,7 @@ func (c Config) Validate() error {
 	for _, i := range c.Issuers {
 		errs = append(errs, i.validate())
 	}
-	errs = append(errs, validateCommands(c.Commands))
+	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate())
 	for server, u := range c.Upstreams {
 		for header, source := range u.Headers {
 			require(secret.Source(source).Validate() == nil,

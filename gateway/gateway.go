@@ -36,6 +36,7 @@ type Gateway struct {
 	challenged challenges
 	strangers  strangers
 	keys       keyRequests
+	metrics    *metrics
 	stdio      *stdioPool
 	drain      *drain
 	disk       stateDisk
@@ -92,6 +93,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.stdio = newStdioPool(g)
 	g.watch = newWatcher(g)
 	g.proxy = g.newProxy()
+	g.metrics = newMetrics(g)
 	return g, nil
 }
 
@@ -124,6 +126,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.watch.run(ctx) })
 	group.Go(func() error { return g.stdio.run(ctx) })
 	group.Go(func() error { g.cutEndedKeys(ctx); return nil })
+	group.Go(func() error { return g.serveMetrics(ctx) })
 	for range discoveryWorkers {
 		group.Go(func() error { g.discoverLoop(ctx); return nil })
 	}

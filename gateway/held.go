@@ -113,13 +113,18 @@ func (x *exchange) hold(v policy.Verdict) error {
 	if err != nil {
 		return err
 	}
+	waits, began := x.g.metrics.waiting, x.g.now()
+	waits.Inc()
 	release, err := x.g.held.alone(x.r.Context(), digest)
+	x.log.waited += x.g.now().Sub(began)
 	if err != nil {
+		waits.Dec()
 		return &rpcError{code: codeInternal, message: "The request was given up."}
 	}
 	defer release()
 	h := &heldCall{x: x, verdict: v, call: call, digest: digest}
 	goOn, err := h.pass()
+	waits.Dec()
 	if err != nil || !goOn {
 		return err
 	}
@@ -232,6 +237,8 @@ func (h *heldCall) pass() (goOn bool, err error) {
 	if err != nil {
 		return false, h.notAsked(err)
 	}
+	x.log.approval = approval.ID
+	x.g.metrics.approvals.WithLabelValues(stepAsked).Inc()
 	if wait := h.wait(state); approval.State == client.ApprovalPending && wait > 0 {
 		began := x.g.now()
 		waiting, stop := x.g.drain.whileOpen(ctx)
@@ -308,11 +315,13 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 		return false, h.notRedeemed(err)
 	}
 	x.attempt, h.room = attempt, got
+	x.g.metrics.approvals.WithLabelValues(stepRedeemed).Inc()
 	return true, nil
 }
 
 // notAsked answers when the control plane does not take the request.
 func (h *heldCall) notAsked(err error) error {
+	h.x.g.metrics.approvals.WithLabelValues(stepNotAsked).Inc()
 	h.x.g.log.Warn("an approval was not asked for", slog.String("server", h.x.name), slog.Any("error", err))
 	switch {
 	case client.IsCode(err, client.CodeNoEvidence):
@@ -329,6 +338,7 @@ func (h *heldCall) notAsked(err error) error {
 
 // notRedeemed answers when there is no right to execute. Nothing was sent to the server.
 func (h *heldCall) notRedeemed(err error) error {
+	h.x.g.metrics.approvals.WithLabelValues(stepNotRedeemed).Inc()
 	h.x.g.log.Warn("a confirmation was not redeemed", slog.String("server", h.x.name), slog.Any("error", err))
 	if client.Refused(err) {
 		return h.x.deny(reasonNotApproved, "NOT EXECUTED: the approval of this call was used already, or is no longer good. Call again to ask for a new one.")

@@ -148,6 +148,7 @@ func (x *exchange) receive(res *http.Response) error {
 	res.Trailer = nil
 	switch media {
 	case "text/event-stream":
+		x.openStream()
 		res.Header.Set("X-Accel-Buffering", "no")
 		res.Body = &endingStream{ReadCloser: newFilteredStream(res.Body, x.filterEvent), ended: &x.ended}
 		res.ContentLength = -1

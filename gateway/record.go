@@ -38,6 +38,8 @@ type callLog struct {
 	waited        time.Duration // for people to decide
 	approval      string        // its id
 
+	streams bool // a stream to the caller is open
+
 	decision client.Decision
 	reason   policy.Reason
 	err      error // that serveMCP answered
@@ -55,6 +57,9 @@ func (x *exchange) conclude() {
 	if x.attempt != nil {
 		x.finish(x.log.sent) // if it did not come to that
 	}
+	if x.log.streams {
+		x.g.metrics.streams.Dec()
+	}
 	if x.log.use.kind == "" {
 		return
 	}
@@ -62,6 +67,7 @@ func (x *exchange) conclude() {
 		x.record(x.unsaid())
 	}
 	r := x.callRecord()
+	x.g.metrics.count(x, &r)
 	if x.log.reason != policy.ReasonUnknownServer || x.g.strangers.admit(x.name, x.g.now()) {
 		x.g.records.Record(r)
 	}

@@ -262,6 +262,7 @@ func (x *exchange) streamStdio() error {
 		defer i.mu.Unlock()
 		i.attached, i.used = false, x.g.now()
 	}()
+	x.openStream()
 	beginEvents(x.w)
 	x.pump(i)
 	return nil
