@@ -226,6 +226,7 @@ func (a *stdioAnswer) event(data []byte) { a.write((&event{data: data, hasData: 
 func (a *stdioAnswer) write(chunk []byte) {
 	if !a.events {
 		a.events = true
+		a.x.openStream()
 		beginEvents(a.x.w)
 	}
 	_, _ = a.x.w.Write(chunk)
