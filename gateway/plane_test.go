@@ -42,7 +42,7 @@ type plane struct {
 	progress     []client.Step
 	asks         int
 	evidence     bool // asks without a token of the caller are refused
-	loseRedeem   int // so many answers to redemptions are lost after they took effect
+	loseRedeem   int  // so many answers to redemptions are lost after they took effect
 }
 
 type planeApproval struct {

@@ -34,6 +34,8 @@ type cli struct {
 	Gateway gatewayCmd `cmd:"" help:"Run the reference gateway."`
 	Tools   toolsCmd   `cmd:"" help:"List the tools of a server that you may call through the gateway."`
 	Call    callCmd    `cmd:"" help:"Call a tool through the gateway. Exit: 0 done, 1 error, 3 denied, 4 held for approval."`
+	Connect connectCmd `cmd:"" help:"Use a server behind the gateway from a client that only speaks stdio: carries its messages to the gateway and back."`
+	Secret  secretCmd  `cmd:"" help:"Keep secrets in the keyring of the operating system."`
 	Import  importCmd  `cmd:"" help:"Propose the servers of a server.json, or of an MCP registry's listing, to a control plane."`
 	Plan    planCmd    `cmd:"" help:"Show what it takes to make the registry what files say. Exit: 0 nothing to do, 2 changes, else 1 or 3."`
 	Apply   applyCmd   `cmd:"" help:"Show the plan, ask, and do exactly that, all of it or nothing."`
@@ -48,8 +50,9 @@ type cli struct {
 	LogFormat string     `name:"log-format" env:"COUNTERSIGN_LOG_FORMAT" enum:"text,json" default:"text" help:"text or json."`
 }
 
-// console is where a subcommand talks to: people on out, the log and errors on err.
+// console is where a subcommand talks to: people, or a client of MCP, on in and out, the log and errors on err.
 type console struct {
+	in       *os.File // nil: standard input
 	out, err io.Writer
 	log      *slog.Logger
 }
@@ -122,7 +125,7 @@ func (c *cli) logger(w io.Writer) *slog.Logger {
 
 // refuseUnknownEnvironment catches a misspelt setting, which would otherwise silently not apply.
 func refuseUnknownEnvironment(model *kong.Application, environ []string) error {
-	known := []string{"COUNTERSIGN_CLIENT_SECRET", "COUNTERSIGN_PG_BIN", "COUNTERSIGN_CHROMIUM", "COUNTERSIGN_NODE", "COUNTERSIGN_PYTHON"} // not flags: of the gateway, the supervisor, the tests
+	known := []string{"COUNTERSIGN_CLIENT_SECRET", "COUNTERSIGN_AGENT_KEY", "COUNTERSIGN_PG_BIN", "COUNTERSIGN_CHROMIUM", "COUNTERSIGN_NODE", "COUNTERSIGN_PYTHON"} // not flags: of the gateway, the supervisor, the tests
 	_ = kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
 		if flag, ok := node.(*kong.Flag); ok {
 			known = append(known, flag.Envs...)
