@@ -35,6 +35,8 @@ type Config struct {
 	Commands              map[string]Command  `yaml:"commands"`
 	Upstreams             map[string]Upstream `yaml:"upstreams"` // by name of the server
 
+	Output Output `yaml:"output"` // what is made safe in what servers answer
+
 	HoldWait     time.Duration `yaml:"hold_wait"`     // wait so long for a decision before answering that a call is held
 	ObserveEvery time.Duration `yaml:"observe_every"` // look at each upstream's definitions so often
 	MaxProcesses int           `yaml:"max_processes"` // stdio servers at once
@@ -81,6 +83,7 @@ type Command struct {
 // Upstream is what the gateway adds to requests to one server. A value is env:NAME, file:PATH or keyring:NAME.
 type Upstream struct {
 	Headers map[string]string `yaml:"headers"`
+	Output  Output            `yaml:"output"` // what it leaves open is as for all servers
 }
 
 // Defaults and bounds of the configuration.
@@ -157,8 +160,9 @@ func (c Config) Validate() error {
 	for _, i := range c.Issuers {
 		errs = append(errs, i.validate())
 	}
-	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate())
+	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Output.validate("output"))
 	for server, u := range c.Upstreams {
+		errs = append(errs, u.Output.validate(fmt.Sprintf("upstream %q: output", server)))
 		for header, source := range u.Headers {
 			require(secret.Source(source).Validate() == nil,
 				"upstream %q: header %q must come from env:NAME, file:PATH or keyring:NAME, never from this file", server, header)

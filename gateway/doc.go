@@ -34,6 +34,7 @@
 //
 // It speaks both eras of MCP on one address: up to 2025-11-25 with initialize and sessions, which it binds to
 // the principal that opened them, and the stateless protocol from 2026-07-28 on, where headers must match the
-// body. It never re-encodes what it forwards; of answers it rewrites only lists, and replaces those that are too long. No
-// message of an upstream that it holds in memory is longer than 32 MiB.
+// body. It never re-encodes what it forwards; of answers it rewrites only lists and texts that are not safe (see package
+// cleanse), and replaces those that are too long, cannot be made safe, or are not of the form that was approved. No message of
+// an upstream that it holds in memory is longer than 32 MiB.
 package gateway

@@ -8,6 +8,7 @@ import (
 
 	"countersign/canonical"
 	"countersign/client"
+	"countersign/internal/cleanse"
 	"countersign/policy"
 )
 
@@ -24,13 +25,14 @@ var lists = map[string]struct {
 	"resourceTemplates": {policy.KindResource, "uriTemplate"},
 }
 
-var resultFields = []string{"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError"}
+var resultFields = []string{"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError", "structuredContent", "content", "_meta"}
 
 var errUpstreamMessage = errors.New("the server's message cannot be read in exactly one way")
 
 // filterMessage looks at one message of a server and returns what the caller may see of it: the very same
-// bytes, or, if it is a list, the list without what is not granted or not pinned.
+// bytes, or the message without what is not safe, not granted or not pinned. No bytes: nothing of it.
 func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
+	raw = cleanse.Surrogates(raw)
 	fields, err := canonical.Fields(raw, envelopeFields...)
 	if err != nil {
 		return nil, errUpstreamMessage
@@ -39,26 +41,19 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	result, isResult := canonical.Lookup(fields, "result")
 	problem, isError := canonical.Lookup(fields, "error")
 	switch {
-	case isRequest && (isResult || isError):
+	case isRequest && (isResult || isError), isResult && isError:
 		return nil, errUpstreamMessage
 	case isRequest:
 		x.heed(fields)
-		x.pass(raw)
-		return raw, nil
+		return x.told(raw), nil
 	case isError:
 		x.answered(true, len(raw))
-		if instead := x.discharge(fields, raw, problem); instead != nil {
-			return instead, nil
-		}
-		return raw, nil
+		return x.deliver(fields, raw, problem)
 	case !isResult:
 		return nil, errUpstreamMessage
 	case result[0] != '{':
 		x.answered(false, len(raw))
-		if instead := x.discharge(fields, raw, result); instead != nil {
-			return instead, nil
-		}
-		return raw, nil
+		return x.deliver(fields, raw, result)
 	}
 	members, err := canonical.Fields(result, resultFields...)
 	if err != nil {
@@ -66,18 +61,7 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	}
 	failed, _ := canonical.Lookup(members, "isError")
 	x.answered(string(failed) == "true", len(raw))
-	if instead := x.discharge(fields, raw, result); instead != nil {
-		return instead, nil
-	}
-	if !x.filterLists(members) {
-		return raw, nil
-	}
-	for i := range fields {
-		if fields[i].Key == "result" {
-			fields[i].Value = canonical.AppendObject(nil, members)
-		}
-	}
-	return canonical.AppendObject(nil, fields), nil
+	return x.deliver(fields, raw, result)
 }
 
 // heed acts on notifications that say that definitions changed.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"countersign/client"
+	"countersign/internal/cleanse"
 	"countersign/internal/room"
 )
 
@@ -82,6 +83,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
 	}
 	g.current.Store(&cfg)
+	_ = cleanse.New(cleanse.Options{}) // compiles the rules now, and not in the first call
 	g.ctx, g.stop = context.WithCancel(ctx)
 	g.loaded.loaded = g.now()
 	g.drain = newDrain()

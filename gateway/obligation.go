@@ -6,7 +6,6 @@ import (
 	"math"
 	"sync"
 
-	"countersign/canonical"
 	"countersign/client"
 	"countersign/internal/room"
 	"countersign/policy"
@@ -19,6 +18,7 @@ type duty struct {
 	method string
 	most   int64 // bytes of a result; 0: any
 	room   *room.Reservation
+	output *pinnedSchema // of its structured result; nil: none was approved
 }
 
 // duties are those of the calls of one session that were not answered yet, by the request id as it was written.
@@ -73,10 +73,17 @@ func (d *duties) unknown() duty {
 
 // and is the stricter of two duties.
 func (v duty) and(w duty) duty {
-	if v == (duty{}) || strictest(v.most, w.most) != v.most {
+	if v == (duty{}) {
 		return w
 	}
-	return v
+	stricter := v
+	if strictest(v.most, w.most) != v.most {
+		stricter = w
+	}
+	if v.output != w.output {
+		stricter.output = eitherSchema
+	}
+	return stricter
 }
 
 // strictest is the lesser of two bounds, of which 0 is none.
@@ -120,8 +127,9 @@ func (x *exchange) takeRoom(v policy.Verdict, after string) (r *room.Reservation
 func (x *exchange) run(v policy.Verdict, got *room.Reservation) error {
 	got.Charge()
 	defer func() { got.Settle(x.log.sent) }()
-	if x.counted() && (got != nil || v.MaxResponseBytes > 0) {
-		x.duty = duty{method: x.message.method, most: v.MaxResponseBytes, room: got}
+	output := x.outputSchema(v.Tool)
+	if x.counted() && (got != nil || v.MaxResponseBytes > 0 || output != nil) {
+		x.duty = duty{method: x.message.method, most: v.MaxResponseBytes, room: got, output: output}
 		if session := x.duties(); session != nil {
 			session.add(x.message.id, x.duty)
 			defer func() {
@@ -140,22 +148,6 @@ func (x *exchange) duties() *duties {
 		return nil
 	}
 	return x.g.sessions.duties(x.server.ID, x.session)
-}
-
-// discharge looks at an answer of the server on its way to the caller: it is charged for, and if it is longer than a
-// guardrail allows, the caller gets instead in its place. content is the result or the error in the message.
-func (x *exchange) discharge(fields []canonical.Member, message, content []byte) (instead []byte) {
-	id, _ := canonical.Lookup(fields, "id")
-	d := x.dutyOf(id)
-	passes := message
-	if d.most > 0 && int64(len(content)) > d.most {
-		x.log.withheld = true
-		instead = withheldMessage(id, d.method, len(content), d.most)
-		passes = instead
-	}
-	x.log.tokens += room.Tokens(len(passes))
-	d.room.Spend(room.Tokens(len(passes)))
-	return instead
 }
 
 // dutyOf finds what the call owes that an answer of that id is to.

@@ -106,8 +106,8 @@ func (x *exchange) finish(sent bool) {
 	switch {
 	case !x.log.answered:
 		d, reason = client.FailedCall, x.unanswered()
-	case x.log.withheld:
-		reason = reasonWithheld
+	case x.log.withheld != "":
+		reason = x.log.withheld
 	case x.attempt != nil:
 		reason = reasonApproved
 	}

@@ -31,9 +31,9 @@ type callLog struct {
 	toolError     bool // the answer is an error of the server's
 	sent          bool // it may have reached the server
 	finished      bool
-	broken        bool // the caller was told that the server is the trouble
-	withheld      bool // the answer was too long
-	filtered      int  // texts of the answer that the output filter changed
+	broken        bool          // the caller was told that the server is the trouble
+	withheld      policy.Reason // why the caller did not get the answer
+	filtered      int           // texts that the output filter changed
 	upstream      time.Duration
 	waited        time.Duration // for people to decide
 	approval      string        // its id

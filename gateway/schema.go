@@ -21,13 +21,20 @@ import (
 // second wall: a schema that reaches it is not tried again.
 const validationTime = time.Second
 
-// schemas are the compiled input schemas, by the digest of the definition that they are part of.
+// schemas are the compiled schemas of arguments and of results, by the digest of the definition that they are part of.
 type schemas struct {
 	mu       sync.Mutex
-	compiled map[canonical.Digest]*inputSchema
+	compiled map[schemaKey]*pinnedSchema
 }
 
-type inputSchema struct {
+type schemaKey struct {
+	definition canonical.Digest
+	output     bool
+}
+
+// pinnedSchema is a compiled schema.
+type pinnedSchema struct {
+	key    schemaKey
 	schema *jsonschema.Schema
 	err    error // it cannot be enforced
 }
@@ -35,7 +42,7 @@ type inputSchema struct {
 // maxSchemas bounds the cache; when it is full it starts anew.
 const maxSchemas = 50_000
 
-func newSchemas() *schemas { return &schemas{compiled: map[canonical.Digest]*inputSchema{}} }
+func newSchemas() *schemas { return &schemas{compiled: map[schemaKey]*pinnedSchema{}} }
 
 var (
 	errSlowSchema   = errors.New("its schema takes too long to check")
@@ -46,7 +53,7 @@ var (
 // check validates arguments (none is {}). An error with a path is about the arguments, one without about the
 // schema. Neither text repeats a value of the arguments.
 func (s *schemas) check(tool *policy.Tool, arguments json.RawMessage) (path string, err error) {
-	schema := s.get(tool)
+	schema := s.get(schemaKey{definition: tool.Definition}, tool.InputSchema)
 	if schema.err != nil {
 		return "", schema.err
 	}
@@ -63,13 +70,13 @@ func (s *schemas) check(tool *policy.Tool, arguments json.RawMessage) (path stri
 	if err != nil {
 		return "/arguments", errors.New("are not JSON")
 	}
-	return s.validate(tool.Definition, schema.schema, value)
+	return s.validate(schema, value)
 }
 
 // validate runs the validation beside us, as it cannot be interrupted.
-func (s *schemas) validate(digest canonical.Digest, schema *jsonschema.Schema, value any) (path string, err error) {
+func (s *schemas) validate(schema *pinnedSchema, value any) (path string, err error) {
 	done := make(chan error, 1)
-	go func() { done <- schema.Validate(value) }()
+	go func() { done <- schema.schema.Validate(value) }()
 	timer := time.NewTimer(validationTime)
 	defer timer.Stop()
 	select {
@@ -79,52 +86,53 @@ func (s *schemas) validate(digest canonical.Digest, schema *jsonschema.Schema, v
 		}
 		return describe(err)
 	case <-timer.C:
-		s.put(digest, &inputSchema{err: errSlowSchema})
+		s.put(&pinnedSchema{key: schema.key, err: errSlowSchema})
 		return "", errSlowSchema
 	}
 }
 
-func (s *schemas) get(tool *policy.Tool) *inputSchema {
+func (s *schemas) get(key schemaKey, raw json.RawMessage) *pinnedSchema {
 	s.mu.Lock()
-	known := s.compiled[tool.Definition]
+	known := s.compiled[key]
 	s.mu.Unlock()
 	if known == nil {
-		known = compile(tool.InputSchema)
-		s.put(tool.Definition, known)
+		known = compile(raw)
+		known.key = key
+		s.put(known)
 	}
 	return known
 }
 
-func (s *schemas) put(digest canonical.Digest, schema *inputSchema) {
+func (s *schemas) put(schema *pinnedSchema) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.compiled) >= maxSchemas {
 		clear(s.compiled)
 	}
-	s.compiled[digest] = schema
+	s.compiled[schema.key] = schema
 }
 
 // compile makes a schema that loads nothing and keeps numbers exact.
-func compile(raw json.RawMessage) *inputSchema {
+func compile(raw json.RawMessage) *pinnedSchema {
 	if len(raw) == 0 {
-		return &inputSchema{}
+		return &pinnedSchema{}
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
-		return &inputSchema{err: errBrokenSchema}
+		return &pinnedSchema{err: errBrokenSchema}
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(refusingLoader{})
-	const url = "urn:countersign:input-schema"
+	const url = "urn:countersign:pinned-schema"
 	if err := c.AddResource(url, value); err != nil {
-		return &inputSchema{err: errBrokenSchema}
+		return &pinnedSchema{err: errBrokenSchema}
 	}
 	schema, err := c.Compile(url)
 	if err != nil {
-		return &inputSchema{err: errBrokenSchema}
+		return &pinnedSchema{err: errBrokenSchema}
 	}
-	return &inputSchema{schema: schema}
+	return &pinnedSchema{schema: schema}
 }
 
 type refusingLoader struct{}

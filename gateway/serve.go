@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"countersign/client"
+	"countersign/internal/cleanse"
 	"countersign/policy"
 )
 
@@ -28,6 +29,7 @@ type exchange struct {
 	body     []byte // what is forwarded
 	attempt  *attempt
 	duty     duty // of the call that runs
+	clean    *cleanse.Filter
 	log      callLog
 }
 
@@ -176,6 +178,8 @@ const (
 	reasonApproved     policy.Reason = "approved"          // allowed after an approval
 	reasonNoAnswer     policy.Reason = "no_answer"         // allowed, and the server did not answer
 	reasonWithheld     policy.Reason = "response_too_long" // allowed, and the caller did not get the result
+	reasonUnsafe       policy.Reason = "output_unsafe"     // the same: it cannot be made safe
+	reasonOutput       policy.Reason = "output_invalid"    // the same: it is not of the form that was approved
 	reasonGone         policy.Reason = "caller_gone"       // the caller did not wait for the end
 	reasonStopped      policy.Reason = "gateway_stopped"   // the gateway ended before the call did
 	reasonInvalid      policy.Reason = "invalid_request"   // a request that the protocol does not allow

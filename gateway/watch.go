@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -50,6 +51,7 @@ type heldKey struct {
 // watched is one endpoint of one server.
 type watched struct {
 	seen     map[use]canonical.Digest // nil: unseen
+	outputs  map[canonical.Digest]json.RawMessage
 	at       time.Time
 	wanted   bool          // distrusted: the next call waits for a look
 	looking  chan struct{} // closed when the look that goes on is over; nil: none goes on
@@ -153,13 +155,14 @@ func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
 		err = ctx.Err()
 	}
 	var seen map[use]canonical.Digest
+	var outputs map[canonical.Digest]json.RawMessage
 	if err == nil {
-		seen = digests(offer)
+		seen, outputs = digests(offer), outputSchemas(offer)
 	}
 	w.mu.Lock()
 	e.err, e.looking = err, nil
 	if err == nil {
-		e.seen, e.version, e.at = seen, version, w.g.now()
+		e.seen, e.outputs, e.version, e.at = seen, outputs, version, w.g.now()
 	}
 	report := err == nil && (fingerprint(seen) != e.reported || offersHeld(s, seen))
 	w.mu.Unlock()
