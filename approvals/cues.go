@@ -43,14 +43,19 @@ func (q *Queue) cues(ctx context.Context, tx pgx.Tx, r *row, arguments int) (Cue
 			select e.caller_issuer, e.caller_subject, octet_length(e.call) as size, e.created_at, e.id
 			from approvals e
 			where e.tool_id = @tool and (e.created_at, e.id) < (@at, @id)
+		), called as ( -- on days before, and on that very day
+			select u.subject from usage_days u
+			where u.server = @server_name and u.tool = @tool_name and u.allowed > 0 and u.at < date_trunc('day', @at::timestamptz, 'UTC')
+			union all
+			select c.subject from call_records c
+			where c.server = @server_name and c.tool = @tool_name and c.decision = 'allowed'
+			  and c.at >= date_trunc('day', @at::timestamptz, 'UTC') and c.at < @at
 		), recent as (
 			select size from earlier where size > 0 order by created_at desc, id desc limit 100
 		)
 		select exists (select from earlier where caller_issuer = @issuer and caller_subject = @subject)
-		           or exists (select from calls c where c.server = @server_name and c.tool = @tool_name and c.subject = @subject
-		                      and c.decision = 'allowed' and c.at < @at) as by_caller,
-		       exists (select from earlier) or exists (select from calls c where c.server = @server_name and c.tool = @tool_name
-		                      and c.decision = 'allowed' and c.at < @at) as of_tool,
+		           or exists (select from called where subject = @subject) as by_caller,
+		       exists (select from earlier) or exists (select from called) as of_tool,
 		       (select count(*)::int from recent) as requests,
 		       coalesce((select percentile_disc(0.95) within group (order by size) from recent), 0)::float8 as usual,
 		       (select d.decided_at from definitions d where d.tool_id = @tool and d.digest = @definition

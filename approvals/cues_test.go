@@ -54,8 +54,10 @@ func TestCues(t *testing.T) {
 	if got.OffHours.Format("15:04 MST") != "02:13 UTC" || got.PinnedAt == nil {
 		t.Errorf("at night, the day after the tool changed: %+v", got)
 	}
-	w.exec(`insert into calls (call_id, gateway_id, at, server, tool, kind, decision, subject)
-		values ('c1', $1, '2026-11-19 12:00Z', 'com.example/orders', 'delete_orders', 'tool', 'allowed', 'tomas')`, gateway)
+	w.exec(`insert into usage_days (at, server, tool, kind, subject, agent, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens,
+		    request_bytes, response_bytes, duration_us, upstream_us, added_us, took, added, last_at)
+		values ('2026-11-19', 'com.example/orders', 'delete_orders', 'tool', 'tomas', '', '', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		    array_fill(0, '{19}'), array_fill(0, '{19}'), '2026-11-19 12:00Z')`)
 	if got := w.detail(w.ada, first).Cues; got.FirstByCaller || got.FirstOfTool {
 		t.Errorf("a call that needed nobody: %+v", got)
 	}

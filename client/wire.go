@@ -304,3 +304,10 @@ type CallRecord struct {
 type CallBatch struct {
 	Calls []CallRecord `json:"calls"`
 }
+
+// CallsReply says what became of a batch.
+type CallsReply struct {
+	Stored  int `json:"stored"`  // that are new
+	Known   int `json:"known"`   // that were sent before
+	Expired int `json:"expired"` // that are older than records are kept
+}

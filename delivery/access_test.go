@@ -103,11 +103,10 @@ func TestAccessMatrix(t *testing.T) {
 // usedAgo stores that somebody called a tool so long ago.
 func (w *world) usedAgo(gatewayID, subject, tool string, ago time.Duration) {
 	w.t.Helper()
-	_, err := w.db.Owner.Exec(w.ctx, `
-		insert into calls (call_id, gateway_id, at, server, tool, kind, decision, subject, agent)
+	w.insertCalls(`
+		insert into call_records (call_id, gateway_id, at, server, tool, kind, decision, subject, agent)
 		values (gen_random_uuid()::text, $1, clock_timestamp() - $2::interval, 'com.acme/orders', $3, 'tool', 'allowed', $4, 'cursor')`,
 		gatewayID, ago, tool, subject)
-	w.must(err)
 }
 
 func TestIdleGrants(t *testing.T) {

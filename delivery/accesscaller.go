@@ -33,7 +33,7 @@ func (d *Delivery) Callers(ctx context.Context, who identity.Principal, query st
 	rows, _ := d.pool.Query(ctx, `
 		with callers as (
 		  select subject, array_agg(distinct agent) filter (where agent <> '') as agents
-		  from calls
+		  from usage_days
 		  where at > clock_timestamp() - interval '90 days' and subject <> ''
 		  group by subject
 		)

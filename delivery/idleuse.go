@@ -36,9 +36,9 @@ func (d *Delivery) uses(ctx context.Context) (s standing, made, uses map[string]
 	}
 	uses = map[string]time.Time{}
 	rows, _ := d.pool.Query(ctx, `
-		select server, kind, tool, subject, agent, model, max(at)
-		from calls
-		where decision in ('allowed', 'failed')
+		select server, kind, tool, subject, agent, model, max(used_at)
+		from usage_days
+		where used_at is not null
 		group by server, kind, tool, subject, agent, model`)
 	var u usage
 	_, err = pgx.ForEachRow(rows, []any{&u.server, &u.kind, &u.tool, &u.subject, &u.agent, &u.model, &u.last}, func() error {

@@ -28,7 +28,7 @@ type SprawlFilter struct {
 // Sprawl says what is there and perhaps need not be, and what it costs. A call is whatever a gateway recorded, a
 // refused one as well: somebody wanted the tool.
 type Sprawl struct {
-	Since   *time.Time // of the first call record: before it, nobody knows of use; nil: there is none
+	Since   *time.Time // the day of the first call that is known: before it, nobody knows of use; nil: there is none
 	Totals  SprawlTotals
 	Servers []SprawlServer            // the most expensive first, at most 200; only on the first page
 	Tools   registry.Page[SprawlTool] // the most expensive first
@@ -94,7 +94,7 @@ func (d *Delivery) Sprawl(ctx context.Context, who identity.Principal, f SprawlF
 		return Sprawl{}, err
 	}
 	err = pgx.BeginTxFunc(ctx, d.pool, registry.ReadOnly, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `select min(at) from calls`).Scan(&s.Since); err != nil {
+		if err := tx.QueryRow(ctx, `select min(at) from usage_days`).Scan(&s.Since); err != nil {
 			return fmt.Errorf("reading the first call: %w", err)
 		}
 		all, err := readSprawl(ctx, tx)
@@ -333,7 +333,7 @@ func countCalls(ctx context.Context, tx pgx.Tx, tools []SprawlTool) error {
 		servers[i], names[i], kinds[i] = t.ServerName, t.Name, string(t.Kind)
 	}
 	rows, _ := tx.Query(ctx, `
-		select n.i, (select count(*) from calls c
+		select n.i, (select coalesce(sum(c.calls), 0)::bigint from usage_days c
 		             where c.server = n.server and c.tool = n.tool and c.kind = n.kind and c.at >= clock_timestamp() - interval '90 days')
 		from unnest(@servers::text[], @names::text[], @kinds::text[]) with ordinality as n (server, tool, kind, i)`,
 		pgx.StrictNamedArgs{"servers": servers, "names": names, "kinds": kinds})

@@ -2,17 +2,15 @@ package delivery
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"countersign/client"
 	"countersign/identity"
 	"countersign/internal/problem"
-	"countersign/policy"
 	"countersign/registry"
 )
 
@@ -26,16 +24,25 @@ func (w *world) called(server, tool string, n int, daysAgo float64, more ...stri
 	if len(more) > 1 {
 		subject = more[1]
 	}
-	gateway := identity.Principal{Kind: identity.Gateway, ID: "cli_1", GatewayID: w.scan(`select min(id) from gateways`)}
-	var records []client.CallRecord
-	for i := range n {
-		records = append(records, client.CallRecord{
-			CallID: fmt.Sprintf("call_%d", rand.Int64()), At: time.Now().Add(-time.Duration(daysAgo * 24 * float64(time.Hour))),
-			Server: server, Tool: tool, Kind: policy.KindTool, Decision: client.Decision(decision), Subject: subject, Agent: "demo",
-			Model: "m1", DurationUS: 1000 * int64(i+1),
-		})
-	}
-	w.must(RecordCalls(w.ctx, w.db.Runtime, gateway, records))
+	w.insertCalls(`
+		insert into call_records (call_id, gateway_id, at, server, tool, kind, decision, subject, agent, model, duration_us)
+		select gen_random_uuid()::text, (select min(id) from gateways), clock_timestamp() - make_interval(secs => 86400 * $1::float8), $2, $3, 'tool', $4, $5,
+		       'demo', 'm1', 1000 * n
+		from generate_series(1, $6::int) n`, daysAgo, server, tool, decision, subject, n)
+}
+
+// insertCalls stores call records as old as a year.
+func (w *world) insertCalls(sql string, args ...any) {
+	w.t.Helper()
+	_, err := w.db.Owner.Exec(w.ctx, `select keep_call_records(400)`)
+	w.must(err)
+	_, err = w.db.Owner.Exec(w.ctx, sql, args...)
+	w.must(err)
+}
+
+func sorted(words []string) string {
+	slices.Sort(words)
+	return strings.Join(words, " ")
 }
 
 // sprawling is a company with three servers: orders, in use; parcels, of a team without people; and a copy of orders.

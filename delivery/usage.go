@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"countersign/client"
 	"countersign/policy"
 )
 
@@ -22,25 +21,6 @@ type usedTool struct {
 type use struct {
 	last *time.Time
 	long bool // more than 90 days ago
-}
-
-// noteUsage keeps when the tools of a batch of calls were last called. It locks in one order, as batches of several
-// gateways meet. A clock that is ahead does not make a tool used in the future.
-const noteUsage = `
-	insert into tool_usage (server, tool, kind, last_at)
-	select server, tool, kind, least(max(at), clock_timestamp())
-	from unnest(@servers::text[], @tools::text[], @kinds::text[], @times::timestamptz[]) as c (server, tool, kind, at)
-	group by server, tool, kind
-	order by server, tool, kind
-	on conflict (server, tool, kind) do update set last_at = excluded.last_at where tool_usage.last_at < excluded.last_at`
-
-func usageOf(calls []client.CallRecord) pgx.StrictNamedArgs {
-	servers, tools, kinds := make([]string, len(calls)), make([]string, len(calls)), make([]string, len(calls))
-	times := make([]time.Time, len(calls))
-	for i, c := range calls {
-		servers[i], tools[i], kinds[i], times[i] = c.Server, c.Tool, string(c.Kind), c.At
-	}
-	return pgx.StrictNamedArgs{"servers": servers, "tools": tools, "kinds": kinds, "times": times}
 }
 
 func readUsage(ctx context.Context, tx pgx.Tx) (map[usedTool]use, error) {

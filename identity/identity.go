@@ -71,24 +71,30 @@ type Action string
 
 // The actions of the control plane.
 const (
-	ReadRegistry   Action = "registry.read"
-	RegisterServer Action = "server.register"
-	ChangeServer   Action = "server.change"
-	PinDefinition  Action = "definition.pin"
-	ChangeGrant    Action = "grant.change"
-	ReadPolicy     Action = "policy.read"
-	EnrolGateway   Action = "gateway.enrol"
-	ReadGateways   Action = "gateway.read"
-	ReadRollout    Action = "rollout.read" // a gateway reads about itself
-	ReadApprovals  Action = "approval.read"
-	Vote           Action = "approval.vote"
-	ReadChannels   Action = "channel.read"
-	ChangeChannel  Action = "channel.change" // where people are told: it creates secrets
-	TestChannel    Action = "channel.test"
-	ChangeAgent    Action = "agent.change" // who owns an agent, what models it runs with, and the end of its keys
-	IssueKey       Action = "agent.key"    // a new key for an agent: it creates a secret
-	ReadAudit      Action = "audit.read"
-	Enforce        Action = "policy.enforce" // pull, discover, observe, ask, claim, redeem, report
+	ReadRegistry    Action = "registry.read"
+	RegisterServer  Action = "server.register"
+	ChangeServer    Action = "server.change"
+	PinDefinition   Action = "definition.pin"
+	ChangeGrant     Action = "grant.change"
+	ReadPolicy      Action = "policy.read"
+	EnrolGateway    Action = "gateway.enrol"
+	ReadGateways    Action = "gateway.read"
+	ReadRollout     Action = "rollout.read" // a gateway reads about itself
+	ReadApprovals   Action = "approval.read"
+	Vote            Action = "approval.vote"
+	ReadChannels    Action = "channel.read"
+	ChangeChannel   Action = "channel.change" // where people are told: it creates secrets
+	TestChannel     Action = "channel.test"
+	ChangeAgent     Action = "agent.change" // who owns an agent, what models it runs with, and the end of its keys
+	IssueKey        Action = "agent.key"    // a new key for an agent: it creates a secret
+	ReadAudit       Action = "audit.read"
+	ReadUsage       Action = "usage.read"    // what calls add up to, and no names of callers
+	ReadCallers     Action = "usage.callers" // who called, and single records of calls
+	ChangePrice     Action = "price.change"  // what models cost
+	ReadAlerts      Action = "alert.read"
+	HandleAlert     Action = "alert.handle" // acknowledge and close
+	ChangeAlertRule Action = "alert_rule.change"
+	Enforce         Action = "policy.enforce" // pull, discover, observe, ask, claim, redeem, report
 )
 
 type rule struct {
@@ -102,24 +108,30 @@ type rule struct {
 var everybody = []Role{Viewer, Auditor, Approver, Owner, Admin}
 
 var rules = map[Action]rule{
-	ReadRegistry:   {roles: everybody},
-	ReadPolicy:     {roles: everybody},
-	ReadGateways:   {roles: everybody},
-	ReadRollout:    {roles: everybody, gateways: true},
-	ReadApprovals:  {roles: everybody},
-	RegisterServer: {roles: []Role{Owner, Admin}},
-	ChangeServer:   {roles: []Role{Admin}, owningTeam: true},
-	PinDefinition:  {roles: []Role{Admin}, owningTeam: true, interactive: true},
-	ChangeGrant:    {roles: []Role{Admin}},
-	EnrolGateway:   {roles: []Role{Admin}, interactive: true},
-	Vote:           {roles: []Role{Approver, Owner, Admin}, interactive: true},
-	ReadChannels:   {roles: []Role{Auditor, Admin}},
-	ChangeChannel:  {roles: []Role{Admin}, interactive: true},
-	TestChannel:    {roles: []Role{Admin}},
-	ChangeAgent:    {roles: []Role{Admin}},
-	IssueKey:       {roles: []Role{Admin}, interactive: true},
-	ReadAudit:      {roles: []Role{Auditor, Admin}},
-	Enforce:        {kind: Gateway},
+	ReadRegistry:    {roles: everybody},
+	ReadPolicy:      {roles: everybody},
+	ReadGateways:    {roles: everybody},
+	ReadRollout:     {roles: everybody, gateways: true},
+	ReadApprovals:   {roles: everybody},
+	RegisterServer:  {roles: []Role{Owner, Admin}},
+	ChangeServer:    {roles: []Role{Admin}, owningTeam: true},
+	PinDefinition:   {roles: []Role{Admin}, owningTeam: true, interactive: true},
+	ChangeGrant:     {roles: []Role{Admin}},
+	EnrolGateway:    {roles: []Role{Admin}, interactive: true},
+	Vote:            {roles: []Role{Approver, Owner, Admin}, interactive: true},
+	ReadChannels:    {roles: []Role{Auditor, Admin}},
+	ChangeChannel:   {roles: []Role{Admin}, interactive: true},
+	TestChannel:     {roles: []Role{Admin}},
+	ChangeAgent:     {roles: []Role{Admin}},
+	IssueKey:        {roles: []Role{Admin}, interactive: true},
+	ReadAudit:       {roles: []Role{Auditor, Admin}},
+	ReadUsage:       {roles: everybody},
+	ReadCallers:     {roles: []Role{Auditor, Admin}, owningTeam: true},
+	ChangePrice:     {roles: []Role{Admin}},
+	ReadAlerts:      {roles: []Role{Auditor, Owner, Admin}},
+	HandleAlert:     {roles: []Role{Owner, Admin}},
+	ChangeAlertRule: {roles: []Role{Admin}},
+	Enforce:         {kind: Gateway},
 }
 
 // Can says whether p may do a to something that team owns ("" when no team owns it).
@@ -164,12 +176,16 @@ func (r rule) whoMay(asking Kind) string {
 	switch {
 	case asking == Client:
 		return "This client's roles and team do not allow this. Ask an admin for a client that may."
+	case r.owningTeam && slices.Contains(r.roles, Auditor):
+		return "This is for the owning team, auditors and admins. Ask one of them."
 	case r.owningTeam:
 		return "This is for the owning team and for admins. Ask one of them."
 	case len(r.roles) == len(everybody):
 		return "Your groups give you no role here. Ask an admin to map one of them."
 	case slices.Contains(r.roles, Approver):
 		return "This is for approvers. Ask an admin for the role."
+	case slices.Contains(r.roles, Auditor) && slices.Contains(r.roles, Owner):
+		return "This is for auditors, members of a team and admins. Ask an admin."
 	case slices.Contains(r.roles, Auditor):
 		return "This is for auditors and admins. Ask an admin."
 	case slices.Contains(r.roles, Owner):

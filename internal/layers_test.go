@@ -49,6 +49,7 @@ var layers = map[string]int{
 	"notify":                     3,
 	"auth":                       3,
 	"delivery":                   4,
+	"usage":                      4,
 	"web":                        5,
 	"server":                     6,
 	"cmd/countersign":            7,

@@ -74,6 +74,9 @@ func (n *Notifier) compose(ctx context.Context, d delivery) (message, error) {
 
 // link is where a person opens what a notice is about. It carries an id alone, and asks for a sign-in.
 func (m message) link(t told) string {
+	if strings.HasPrefix(t.Topic, "alert.") {
+		return m.origin + "/alerts"
+	}
 	if t.ApprovalID == "" {
 		return m.origin + "/"
 	}
@@ -121,6 +124,8 @@ func (t told) title() string {
 	topic, _ := topicNamed(t.Topic)
 	tool, server := t.fact("tool"), t.fact("server")
 	switch {
+	case t.fact("rule") != "":
+		return fmt.Sprintf("%s: %s", topic.Label, t.fact("rule"))
 	case tool != "" && server != "":
 		return fmt.Sprintf("%s: %s on %s", topic.Label, tool, server)
 	case server != "":
@@ -131,6 +136,7 @@ func (t told) title() string {
 
 // factLines are the facts that people are told, in their order.
 var factLines = []struct{ name, label string }{
+	{"summary", "What"}, {"about", "About"},
 	{"server", "Server"}, {"tool", "Tool"}, {"risk", "Risk"}, {"agent", "Agent"}, {"caller_name", "For"}, {"state", "State"},
 }
 

@@ -14,6 +14,7 @@ const (
 	topicRequested = "approval.requested"
 	topicEscalated = "approval.escalated"
 	topicEmergency = "approval.emergency"
+	topicAlert     = "alert.fired"
 	// TopicAlive is told to a channel again and again, so that its silence is noticed outside.
 	TopicAlive = "notifier.alive"
 )
@@ -35,6 +36,8 @@ var topics = []Topic{
 	{topicEmergency, "Emergency approval", "One person approved alone. Every channel is told, whatever it asks for."},
 	{"confirmation.indeterminate", "Outcome unknown", "An approved call ran, and nobody knows how it ended."},
 	{"review.overdue", "Review overdue", "An emergency approval still waits to be looked at."},
+	{topicAlert, "Alert", "A rule fired: more calls, errors or cost than it allows, or something is silent."},
+	{"alert.closed", "Alert over", "What an alert was about did not happen again."},
 	{TopicAlive, "Heartbeat", "A small message every hour, so that you notice when none comes."},
 }
 

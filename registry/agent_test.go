@@ -111,7 +111,7 @@ func TestAgentsAreListedAndSeen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for i, agent := range []string{"unowned", "cursor", "zed", "", "cursor", "robot"} {
-		w.must(w.exec(`insert into calls (call_id, gateway_id, at, server, tool, kind, decision, agent)
+		w.must(w.exec(`insert into call_records (call_id, gateway_id, at, server, tool, kind, decision, agent)
 			values ('c' || $1::int, $2, clock_timestamp() - $1::int * interval '1 minute', 'com.acme/orders', 'list', 'tool', 'allowed', $3)`, i, w.edge.ID, agent))
 	}
 	for _, agent := range []string{"cursor", "robot"} {

@@ -76,7 +76,7 @@ func (r *Registry) SeenAgents(ctx context.Context, who identity.Principal) ([]Se
 	}
 	rows, _ := r.pool.Query(ctx, `
 		with seen as (
-			(select agent, at, 1 as calls, 0 as asked from calls order by at desc limit @calls)
+			(select agent, at, 1 as calls, 0 as asked from call_records order by at desc limit @calls)
 			union all
 			select agent, created_at, 0, 1 from approvals where created_at > clock_timestamp() - interval '30 days'
 		)

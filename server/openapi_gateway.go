@@ -34,7 +34,7 @@ func (s *Server) gatewayOperations() []operation {
 		{post, "/v1/approvals/:id/cancel", gateway, "Say that nobody waits for the approval any more.", exchanges(0, s.cancelApproval, http.StatusOK)},
 		{post, "/v1/confirmations/redeem", gateway, "Redeem a confirmation token for one execution of the very call.", exchanges(bodyLimit, s.redeem, http.StatusOK)},
 		{post, "/v1/confirmations/:id/outcome", gateway, "Say how the approved call ended. The id is that of the redemption.", exchanges(bodyLimit, s.outcome, http.StatusNoContent)},
-		{post, "/v1/calls", gateway, "Record calls: sizes and decisions, never arguments.", exchanges(bodyLimit, s.postCalls, http.StatusNoContent)},
+		{post, "/v1/calls", gateway, "Record calls: sizes and decisions, never arguments.", exchanges(bodyLimit, s.postCalls, http.StatusOK)},
 	}
 }
 

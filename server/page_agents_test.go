@@ -14,7 +14,7 @@ func TestAgentsInAPage(t *testing.T) {
 	w := newWorld(t)
 	ada, vera := w.signIn("ada"), w.signIn("vera")
 	gateway := w.enrol("edge", "*")
-	w.exec(`insert into calls (call_id, gateway_id, at, server, tool, kind, decision, agent)
+	w.exec(`insert into call_records (call_id, gateway_id, at, server, tool, kind, decision, agent)
 		values ('c1', $1, clock_timestamp(), 'com.example/orders', 'list', 'tool', 'allowed', 'cursor <1>')`, gateway.ID)
 	ada.get("/agents").want(t, http.StatusOK, "Nobody answers for these", "/agents/new?agent=cursor+%3C1%3E", "Give an owner", "No agent has an owner")
 	if page := vera.get("/agents").want(t, http.StatusOK, "Nobody answers for these"); strings.Contains(page.body, "/agents/new") {

@@ -9,7 +9,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"countersign/audit"
-	"countersign/delivery"
 	"countersign/identity"
 	"countersign/internal/problem"
 	"countersign/policy"
@@ -227,7 +226,7 @@ func toolVersion(t registry.Tool, d registry.Definition) web.VersionLine {
 
 // concerned is who called the tool lately, and which grants reach it.
 func (s *Server) concerned(ctx context.Context, who identity.Principal, t registry.Tool, server string) ([]web.Caller, []web.GrantLine, error) {
-	callers, err := delivery.CallersOf(ctx, s.pool, server, t.Name, s.cfg.Now().Add(-trafficSpan))
+	callers, err := s.usage.CallersOf(ctx, who, server, t.Name, s.cfg.Now().Add(-trafficSpan))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -239,7 +238,7 @@ func (s *Server) concerned(ctx context.Context, who identity.Principal, t regist
 	for _, g := range reaching {
 		grants = append(grants, grantLine(g))
 	}
-	return callerViews(callers), grants, nil
+	return callerViews(callers.Items), grants, nil
 }
 
 func serverName(title, name string) string {

@@ -13,6 +13,7 @@ import (
 	"countersign/delivery"
 	"countersign/identity"
 	"countersign/registry"
+	"countersign/usage"
 	"countersign/web"
 )
 
@@ -25,8 +26,8 @@ type overview struct {
 	risks    []registry.RiskProposal
 	waiting  []approvals.Summary
 	counts   approvals.Counts
-	calls    delivery.CallFacts
-	recent   []delivery.RecentCall
+	calls    usage.Outcomes
+	recent   []usage.RecentCall
 	hasGrant bool
 	stopped  int    // suspensions in force
 	blocked  string // why the latest change of the policy is not published
@@ -84,10 +85,10 @@ func (s *Server) readOverview(c echo.Context, who identity.Principal) (o overvie
 	if o.counts, err = s.approvals.Counts(ctx, who); err != nil {
 		return o, err
 	}
-	if o.calls, err = delivery.CallsSince(ctx, s.pool, s.cfg.Now().Add(-24*time.Hour)); err != nil {
+	if o.calls, err = s.usage.CallsSince(ctx, who, s.cfg.Now().Add(-24*time.Hour)); err != nil {
 		return o, err
 	}
-	if o.recent, err = delivery.RecentCalls(ctx, s.pool, 8); err != nil {
+	if o.recent, err = s.usage.RecentCalls(ctx, who, 8); err != nil {
 		return o, err
 	}
 	grants, err := s.registry.Grants(ctx, who, registry.GrantFilter{Limit: 1})
@@ -225,8 +226,8 @@ func (o overview) facts() []web.Fact {
 		}
 	}
 	return []web.Fact{
-		{Name: "Calls, last 24 h", Value: strconv.Itoa(o.calls.All), Note: fmt.Sprintf("%d allowed", o.calls.Allowed)},
-		{Name: "Denied", Value: strconv.Itoa(o.calls.Denied), Note: fmt.Sprintf("%d held for a person", o.calls.Held)},
+		{Name: "Calls, last 24 h", Value: strconv.FormatInt(o.calls.Calls, 10), Note: fmt.Sprintf("%d allowed", o.calls.Allowed)},
+		{Name: "Denied", Value: strconv.FormatInt(o.calls.Denied, 10), Note: fmt.Sprintf("%d held for a person", o.calls.Held)},
 		{Name: "Decided, last 24 h", Value: strconv.Itoa(o.counts.DecidedLastDay), Note: fmt.Sprintf("%d waiting", o.counts.Waiting)},
 		{Name: "Active servers", Value: strconv.Itoa(active), Note: fmt.Sprintf("of %d registered", len(o.servers))},
 	}

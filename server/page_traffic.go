@@ -6,8 +6,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"countersign/delivery"
 	"countersign/identity"
+	"countersign/usage"
 	"countersign/web"
 )
 
@@ -21,31 +21,31 @@ func (s *Server) serverTrafficPage(c echo.Context, who identity.Principal) error
 		return err
 	}
 	since := s.cfg.Now().Add(-trafficSpan)
-	traffic, err := delivery.ServerTraffic(ctx, s.pool, server.Name, since)
+	traffic, err := s.usage.ServerTraffic(ctx, who, server.Name, since)
 	if err != nil {
 		return err
 	}
-	callers, err := delivery.CallersOf(ctx, s.pool, server.Name, "", since)
+	callers, err := s.usage.CallersOf(ctx, who, server.Name, "", since)
 	if err != nil {
 		return err
 	}
 	view := web.ServerTraffic{
-		Server: serverHead(who, server, "traffic"), UsageFilter: web.UsageFilter{SpanWords: "the last 30 days"}, Callers: callerViews(callers),
+		Server: serverHead(who, server, "traffic"), UsageFilter: web.UsageFilter{SpanWords: "the last 30 days"}, Callers: callerViews(callers.Items),
 	}
 	for _, d := range traffic.Days {
 		view.Points = append(view.Points, web.UsageTotals{
-			Day: web.Day{At: d.Day, Allowed: d.Allowed, Denied: d.Denied, Held: d.Held, Failed: d.Failed}, TookP50: d.P50, TookP95: d.P95,
+			Day: web.Day{At: d.Day, Allowed: int(d.Allowed), Denied: int(d.Denied), Held: int(d.Held), Failed: int(d.Failed)}, TookP50: d.P50, TookP95: d.P95,
 		})
 	}
 	for _, t := range traffic.Tools {
 		view.Tools = append(view.Tools, web.ToolTraffic{
-			Name: t.Tool, Calls: t.Calls, Denied: t.Denied, Held: t.Held, Failed: t.Failed, P50: t.P50, P95: t.P95, Last: &t.Last,
+			Name: t.Tool, Calls: int(t.Calls), Denied: int(t.Denied), Held: int(t.Held), Failed: int(t.Failed), P50: t.P50, P95: t.P95, Last: &t.Last,
 		})
 	}
 	return render(c, http.StatusOK, web.ServerTrafficPage(s.serverTitle(c, who, view.Server), view))
 }
 
-func callerViews(callers []delivery.Caller) []web.Caller {
+func callerViews(callers []usage.Caller) []web.Caller {
 	var out []web.Caller
 	for _, c := range callers {
 		out = append(out, web.Caller{Subject: c.Subject, Agent: c.Agent, Model: c.Model, Calls: c.Calls, Last: c.Last})

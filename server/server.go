@@ -40,6 +40,7 @@ import (
 	"countersign/migrations"
 	"countersign/notify"
 	"countersign/registry"
+	"countersign/usage"
 )
 
 // Config is what a replica needs. The zero value of a field without a comment is not valid.
@@ -61,6 +62,7 @@ type Config struct {
 	Mail         *notify.Mail   // what takes our mail; nil: none is sent
 	AllowPrivate []netip.Prefix // networks that are not public in which webhooks may be called
 
+	Usage           usage.Config     // how long call records and what they add up to are kept
 	MaxStaleSeconds int              // 0: delivery.DefaultMaxStaleSeconds
 	Sample          *Sample          // offered with one click; nil outside countersign up
 	Relaxed         bool             // tests only: the database may run with fsync off
@@ -92,7 +94,7 @@ func (c Config) validate() error {
 	if c.PublicRegistry != "" && !publicRegistryForm.MatchString(c.PublicRegistry) {
 		return errors.New("the public registry's secret needs 32 to 200 letters, digits, hyphens and underscores that nobody can guess")
 	}
-	return nil
+	return c.Usage.Validate()
 }
 
 var publicRegistryForm = regexp.MustCompile(`^[A-Za-z0-9_-]{32,200}$`)
@@ -122,6 +124,7 @@ type Server struct {
 	approvals *approvals.Queue
 	delivery  *delivery.Delivery
 	notify    *notify.Notifier
+	usage     *usage.Ledger
 	anonymous *limiter
 	pulls     *pulls
 	readers   *limiter // of the public registry: an office full of editors must not lock itself out of signing in
@@ -194,6 +197,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	g.Go(func() error { return s.delivery.Run(ctx) })
 	g.Go(func() error { return s.approvals.Run(ctx) })
 	g.Go(func() error { return s.notify.Run(ctx) })
+	g.Go(func() error { return s.usage.Run(ctx) })
 	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 90 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,

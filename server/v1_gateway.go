@@ -2,12 +2,10 @@ package server
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"countersign/client"
-	"countersign/delivery"
 	"countersign/identity"
 )
 
@@ -53,13 +51,11 @@ func (s *Server) postObservation(c echo.Context, who identity.Principal, in clie
 	return &reply, http.StatusOK, nil
 }
 
-// postCalls keeps every record: what an agent wrote into one of them must not lose the others.
-func (s *Server) postCalls(c echo.Context, who identity.Principal, in client.CallBatch) (*none, int, error) {
-	for i := range in.Calls {
-		r := &in.Calls[i]
-		for _, text := range []*string{&r.Server, &r.Tool, &r.Reason, &r.Subject, &r.Agent, &r.Model} {
-			*text = strings.ReplaceAll(*text, "\x00", "\uFFFD")
-		}
+// postCalls stores records of calls.
+func (s *Server) postCalls(c echo.Context, who identity.Principal, in client.CallBatch) (*client.CallsReply, int, error) {
+	done, err := s.usage.Record(c.Request().Context(), who, in.Calls)
+	if err != nil {
+		return nil, 0, err
 	}
-	return nil, 0, delivery.RecordCalls(c.Request().Context(), s.pool, who, in.Calls)
+	return &client.CallsReply{Stored: done.Stored, Known: done.Known, Expired: done.Expired}, http.StatusOK, nil
 }

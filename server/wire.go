@@ -16,6 +16,7 @@ import (
 	"countersign/notify"
 	"countersign/policy"
 	"countersign/registry"
+	"countersign/usage"
 )
 
 // wire makes the parts and hands the lower ones what they need from the higher: functions, not interfaces.
@@ -56,6 +57,9 @@ func (s *Server) wire(ctx context.Context) error {
 		PublicURL: s.cfg.PublicURL, Seal: s.cfg.Key, Guard: egress.Guard{Allow: s.cfg.AllowPrivate}, Mail: s.cfg.Mail,
 		Wake: []string{approvals.Topic}, Log: s.log,
 	})
+	kept := s.cfg.Usage
+	kept.Log, kept.Now = s.log, s.cfg.Now
+	s.usage = usage.New(s.pool, s.hub, kept)
 	return nil
 }
 
