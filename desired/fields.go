@@ -98,6 +98,7 @@ func (s Server) Fields() []Field {
 	f.text("description", s.Description)
 	f.text("team", s.Team)
 	fieldList(&f, "labels", s.Labels)
+	fieldList(&f, "client_requests", s.ClientRequests)
 	f.text("url", s.URL)
 	f.text("command", s.Command)
 	f.text("command_digest", s.CommandDigest)

@@ -120,6 +120,7 @@ func (c *collector) server(n ast.Node) {
 		field{"description", false, c.text(&s.Description)},
 		field{"team", true, c.text(&s.Team)},
 		field{"labels", false, c.texts(&s.Labels)},
+		field{"client_requests", false, c.texts(&s.ClientRequests)},
 		field{"url", false, c.text(&s.URL)},
 		field{"command", false, c.text(&s.Command)},
 		field{"command_digest", false, c.text(&s.CommandDigest)},

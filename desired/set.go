@@ -25,16 +25,23 @@ type Team struct {
 // Server is a server, known by its name ignoring case. It has a URL, or a command with its digest; with neither it stays
 // where it is.
 type Server struct {
-	Name          string   `json:"name"`
-	Title         string   `json:"title,omitempty"`
-	Description   string   `json:"description,omitempty"`
-	Team          string   `json:"team"` // name of the owning team
-	Labels        []string `json:"labels,omitempty"`
-	URL           string   `json:"url,omitempty"`
-	Command       string   `json:"command,omitempty"`
-	CommandDigest string   `json:"command_digest,omitempty"`
-	State         State    `json:"state,omitempty"`
+	Name        string   `json:"name"`
+	Title       string   `json:"title,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Team        string   `json:"team"` // name of the owning team
+	Labels      []string `json:"labels,omitempty"`
+
+	// What it may ask of clients: elicitation, roots, sampling; or none alone. Left out, it stays as it is.
+	ClientRequests []string `json:"client_requests,omitempty"`
+
+	URL           string `json:"url,omitempty"`
+	Command       string `json:"command,omitempty"`
+	CommandDigest string `json:"command_digest,omitempty"`
+	State         State  `json:"state,omitempty"`
 }
+
+// NoClientRequests, alone, is a server that may ask clients for nothing.
+const NoClientRequests = "none"
 
 // State is where a file wants a server. Left out, it stays as it is.
 type State string

@@ -131,6 +131,7 @@ func (w *writer) server(s Server) {
 	w.text("description", s.Description)
 	w.text("team", s.Team)
 	w.texts("labels", s.Labels)
+	w.texts("client_requests", s.ClientRequests)
 	w.text("url", s.URL)
 	w.text("command", s.Command)
 	w.text("command_digest", s.CommandDigest)

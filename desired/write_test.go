@@ -145,7 +145,8 @@ func anySet() *rapid.Generator[Set] {
 			server := Server{
 				Name: fmt.Sprint(someText.Draw(t, "name"), i), Title: text.Draw(t, "title"), Description: text.Draw(t, "description"),
 				Team: someText.Draw(t, "team"), Labels: sometimes(list(someText)).Draw(t, "labels"),
-				State: rapid.SampledFrom([]State{"", Active, Suspended, Retired}).Draw(t, "state"),
+				ClientRequests: sometimes(list(someText)).Draw(t, "client requests"),
+				State:          rapid.SampledFrom([]State{"", Active, Suspended, Retired}).Draw(t, "state"),
 			}
 			switch rapid.IntRange(0, 2).Draw(t, "where") {
 			case 0:

@@ -12,6 +12,7 @@ import (
 	"countersign/identity"
 	"countersign/internal/postgres"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 // Edit is what changes of a server's entry; nil leaves a field as it is. Where the server is, is changed by
@@ -20,16 +21,18 @@ type Edit struct {
 	Title       *string
 	Description *string
 	Labels      *[]string
+	Requests    *[]policy.ClientRequest
 	TeamID      *string // another team: a transfer of ownership
 }
 
 // Edit changes what a server is called, how it is labelled and who owns it. version is the Version that the reader
 // saw. A transfer of ownership needs a reason and is an event of its own; pins, holds and rules stay as they are, but
-// from then on the new team is asked. It needs identity.ChangeServer for the team that owns the server now. An edit
+// from then on the new team is asked. Requests is what the server may ask of clients; more than before needs
+// identity.PinDefinition, in a person's session. It needs identity.ChangeServer for the team that owns the server now. An edit
 // that changes nothing is none: no event, no new version.
 //
 // Problems: NotFound no_such_server; Conflict server_changed, server_retired; Invalid invalid_server with the fields
-// title, description, labels, team, reason.
+// title, description, labels, client_requests, team, reason.
 func (r *Registry) Edit(ctx context.Context, who identity.Principal, id string, version int64, e Edit, reason string) (Server, error) {
 	if err := mayRead(who); err != nil {
 		return Server{}, err
@@ -95,6 +98,11 @@ func (e *Edit) clean() error {
 		e.Labels = &labels
 		complain("labels", checkLabels(labels))
 	}
+	if e.Requests != nil {
+		requests := sortedRequests(*e.Requests)
+		e.Requests = &requests
+		complain("client_requests", checkRequests(requests))
+	}
 	if e.TeamID != nil && *e.TeamID == "" {
 		complain("team", "Choose the team that owns the server.")
 	}
@@ -119,6 +127,7 @@ type entry struct {
 	Title       string
 	Description string
 	Labels      []string
+	Requests    []policy.ClientRequest
 	TeamID      string
 	TeamName    string
 }
@@ -134,6 +143,9 @@ func (was entry) with(e Edit) entry {
 	}
 	if e.Labels != nil {
 		is.Labels = *e.Labels
+	}
+	if e.Requests != nil {
+		is.Requests = *e.Requests
 	}
 	if e.TeamID != nil {
 		is.TeamID = *e.TeamID
@@ -152,6 +164,7 @@ func (was entry) changes(is entry) map[string]any {
 	note("title", was.Title, is.Title, was.Title != is.Title)
 	note("description", was.Description, is.Description, was.Description != is.Description)
 	note("labels", was.Labels, is.Labels, !slices.Equal(was.Labels, is.Labels))
+	note("client_requests", was.Requests, is.Requests, !slices.Equal(was.Requests, is.Requests))
 	return changed
 }
 
@@ -159,7 +172,7 @@ func (was entry) changes(is entry) map[string]any {
 // depends on what changed: then the caller moves its generation, last.
 func editTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer, e Edit, reason string) (moves bool, err error) {
 	rows, _ := tx.Query(ctx, `
-		select s.title, s.description, s.labels, s.team_id, m.name as team_name
+		select s.title, s.description, s.labels, s.client_requests as requests, s.team_id, m.name as team_name
 		from servers s join teams m on m.id = s.team_id
 		where s.id = @id`, pgx.StrictNamedArgs{"id": s.ID})
 	was, err := one(rows, pgx.RowToStructByName[entry], "reading server", noSuchServer())
@@ -167,6 +180,9 @@ func editTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServ
 		return false, err
 	}
 	is := was.with(e)
+	if err := mayWiden(who, was.TeamID, was.Requests, is.Requests); err != nil {
+		return false, err
+	}
 	changed, transferred := was.changes(is), was.TeamID != is.TeamID
 	switch {
 	case len(changed) == 0 && !transferred:
@@ -176,10 +192,10 @@ func editTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServ
 	}
 	_, err = tx.Exec(ctx, `
 		update servers
-		set title = @title, description = @description, labels = @labels, team_id = @team,
+		set title = @title, description = @description, labels = @labels, client_requests = @requests, team_id = @team,
 		    version = version + 1, changed_at = clock_timestamp()
 		where id = @id`,
-		pgx.StrictNamedArgs{"id": s.ID, "title": is.Title, "description": is.Description, "labels": is.Labels, "team": is.TeamID})
+		pgx.StrictNamedArgs{"id": s.ID, "title": is.Title, "description": is.Description, "labels": is.Labels, "requests": is.Requests, "team": is.TeamID})
 	if err != nil {
 		return false, fmt.Errorf("editing server: %w", err)
 	}
@@ -195,7 +211,8 @@ func editTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServ
 		})
 	}
 	_, relabelled := changed["labels"]
-	return transferred || relabelled, err
+	_, other := changed["client_requests"]
+	return transferred || relabelled || other, err
 }
 
 func auditTransferTx(ctx context.Context, tx pgx.Tx, who identity.Principal, s lockedServer, was, is entry, reason string) error {

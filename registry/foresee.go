@@ -95,7 +95,7 @@ func (p *planner) foreseeServer(now presentServer, want desired.Server, to Locat
 		if !known {
 			return
 		}
-		s.Labels, s.State = want.Labels, string(want.State)
+		s.Labels, s.ClientRequests, s.State = want.Labels, requestsOf(want), string(want.State)
 		if team, there := p.teams[strings.ToLower(want.Team)]; there {
 			s.Team = team.ID
 		} else {

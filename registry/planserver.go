@@ -29,6 +29,7 @@ func (p *planner) server(want desired.Server) {
 func (p *planner) register(want desired.Server) {
 	r := Registration{
 		Name: want.Name, Title: want.Title, Description: want.Description, TeamID: "known by name", Labels: want.Labels, Location: locationOf(want),
+		Requests: requestsOf(want),
 	}
 	good := p.fields(r.clean(), want.Path)
 	good = p.needTeam(want.Team, want.Path("team")) && good
@@ -40,6 +41,7 @@ func (p *planner) register(want desired.Server) {
 		return
 	}
 	want.Name, want.Title, want.Description, want.Labels, want.State = r.Name, r.Title, r.Description, r.Labels, ""
+	want.ClientRequests = optional(textsOf(r.Requests))
 	p.add(planStep{
 		PlannedChange{
 			Kind: Adds, What: "server", Key: want.Name, Name: titleOf(want), Fields: desired.Differences(nil, want.Fields()),
@@ -84,7 +86,8 @@ func (p *planner) change(now presentServer, want desired.Server) {
 	if len(desired.Differences(now.is.Fields(), want.Fields())) == 0 {
 		return
 	}
-	e := Edit{Title: &want.Title, Description: &want.Description, Labels: &want.Labels}
+	requests := requestsOf(want)
+	e := Edit{Title: &want.Title, Description: &want.Description, Labels: &want.Labels, Requests: &requests}
 	to := locationOf(want)
 	moves := want.URL != now.is.URL || want.Command != now.is.Command || want.CommandDigest != now.is.CommandDigest
 	good := p.fields(e.clean(), want.Path)
@@ -98,7 +101,7 @@ func (p *planner) change(now presentServer, want desired.Server) {
 	if !good || !p.mayBecome(now, want) {
 		return
 	}
-	want.Title, want.Description, want.Labels = *e.Title, *e.Description, *e.Labels
+	want.Title, want.Description, want.Labels, want.ClientRequests = *e.Title, *e.Description, *e.Labels, optional(textsOf(*e.Requests))
 	change := PlannedChange{
 		Kind: Changes, What: "server", Key: want.Name, Name: titleOf(want), Fields: desired.Differences(now.is.Fields(), want.Fields()),
 		Consequence: now.consequence(want, moves),
@@ -117,6 +120,10 @@ func (s presentServer) completed(want desired.Server) desired.Server {
 	if strings.EqualFold(want.Team, s.is.Team) {
 		want.Team = s.is.Team
 	}
+	if want.ClientRequests == nil {
+		want.ClientRequests = s.is.ClientRequests
+	}
+	want.ClientRequests = optional(textsOf(requestsOf(want)))
 	if want.URL == "" && want.Command == "" {
 		want.URL, want.Command, want.CommandDigest = s.is.URL, s.is.Command, s.is.CommandDigest
 	}

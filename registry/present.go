@@ -92,14 +92,14 @@ func optional[T any](list []T) []T {
 
 func (p present) readServers(ctx context.Context, tx pgx.Tx, names []string) error {
 	rows, _ := tx.Query(ctx, `
-		select s.id, s.name, s.title, s.description, s.team_id, s.labels, s.state, `+endpointColumns+`,
+		select s.id, s.name, s.title, s.description, s.team_id, s.labels, s.client_requests as requests, s.state, `+endpointColumns+`,
 		       (select count(*) from tools t where t.server_id = s.id and t.pinned_id is not null) as pinned
 		from servers s
 		left join endpoints e on e.server_id = s.id and e.ended_at is null
 		where s.state <> 'retired' or lower(s.name) = any (@names)`, pgx.StrictNamedArgs{"names": names})
 	type row struct {
 		ID, Name, Title, Description, TeamID string
-		Labels                               []string
+		Labels, Requests                     []string
 		State                                State
 		endpointRow
 		Pinned int
@@ -112,7 +112,8 @@ func (p present) readServers(ctx context.Context, tx pgx.Tx, names []string) err
 		at := s.endpoint()
 		p.servers[strings.ToLower(s.Name)] = presentServer{ID: s.ID, TeamID: s.TeamID, State: s.State, Pinned: s.Pinned, is: desired.Server{
 			Name: s.Name, Title: s.Title, Description: s.Description, Team: p.names[s.TeamID], Labels: optional(s.Labels),
-			URL: at.URL, Command: at.Command, CommandDigest: at.CommandDigest, State: desired.State(s.State),
+			ClientRequests: optional(s.Requests),
+			URL:            at.URL, Command: at.Command, CommandDigest: at.CommandDigest, State: desired.State(s.State),
 		}}
 	}
 	return nil

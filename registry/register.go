@@ -65,13 +65,16 @@ func mayOwn(who identity.Principal, teamID string) error {
 }
 
 func registerTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n Registration) (serverID, discoveryID string, err error) {
+	if err := mayWiden(who, n.TeamID, nil, n.Requests); err != nil {
+		return "", "", err
+	}
 	err = tx.QueryRow(ctx, `
-		insert into servers (name, title, description, team_id, labels, created_by)
-		values (@name, @title, @description, @team, @labels, @by)
+		insert into servers (name, title, description, team_id, labels, client_requests, created_by)
+		values (@name, @title, @description, @team, @labels, @requests, @by)
 		returning id`,
 		pgx.StrictNamedArgs{
 			"name": n.Name, "title": n.Title, "description": n.Description, "team": n.TeamID,
-			"labels": n.Labels, "by": who.ID,
+			"labels": n.Labels, "requests": n.Requests, "by": who.ID,
 		}).Scan(&serverID)
 	if err != nil {
 		return "", "", fmt.Errorf("inserting server: %w", err)
@@ -86,7 +89,7 @@ func registerTx(ctx context.Context, tx pgx.Tx, who identity.Principal, n Regist
 	err = audit.Append(ctx, tx, audit.Event{
 		Kind: "server.registered", Who: who, TargetKind: "server", TargetID: serverID, TargetName: n.Name,
 		Detail: map[string]any{
-			"team_id": n.TeamID, "labels": n.Labels, "transport": n.Transport, "url": n.URL,
+			"team_id": n.TeamID, "labels": n.Labels, "client_requests": n.Requests, "transport": n.Transport, "url": n.URL,
 			"command": n.Command, "command_digest": n.CommandDigest,
 		},
 	})

@@ -11,6 +11,7 @@ import (
 
 	"countersign/canonical"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 // Transport is how a gateway reaches a server.
@@ -29,7 +30,8 @@ type Registration struct {
 	Description string
 	TeamID      string
 	Labels      []string
-	Version     string // as it is published first; "" is FirstVersion
+	Requests    []policy.ClientRequest // what it may ask of clients; some needs identity.PinDefinition, in a person's session
+	Version     string                 // as it is published first; "" is FirstVersion
 	Location
 }
 
@@ -66,6 +68,8 @@ func (r *Registration) clean() error {
 	}
 	r.Labels = sortedLabels(r.Labels)
 	complain("labels", checkLabels(r.Labels))
+	r.Requests = sortedRequests(r.Requests)
+	complain("client_requests", checkRequests(r.Requests))
 	if r.Version == "" {
 		r.Version = FirstVersion
 	}

@@ -10,6 +10,7 @@ import (
 	"countersign/canonical"
 	"countersign/identity"
 	"countersign/internal/problem"
+	"countersign/policy"
 )
 
 // State is how far a server is in its life.
@@ -32,6 +33,7 @@ type Server struct {
 	TeamID        string
 	TeamName      string
 	Labels        []string
+	Requests      []policy.ClientRequest // what it may ask of clients, sorted
 	State         State
 	Version       int64 // for SetState: what the reader saw
 	CreatedBy     string
@@ -110,7 +112,7 @@ func (r serverRow) server() Server {
 }
 
 const selectServers = `
-	select s.id, s.name, s.title, s.description, s.team_id, m.name as team_name, s.labels, s.state, s.version,
+	select s.id, s.name, s.title, s.description, s.team_id, m.name as team_name, s.labels, s.client_requests as requests, s.state, s.version,
 	       s.created_by, coalesce(p.name, s.created_by) as created_by_name, s.created_at, s.changed_at, ` + endpointColumns + `,
 	       c.offered, c.pinned, c.read_only, c.write, c.destructive, c.held, c.pending, greatest(c.checked_at, e.looked_at) as checked_at
 	from servers s

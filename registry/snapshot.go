@@ -63,7 +63,7 @@ func (r *Registry) offersTx(ctx context.Context, tx pgx.Tx, only string) (s Snap
 
 func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot, only string) error {
 	rows, _ := tx.Query(ctx, `
-		select s.id, s.name, s.state, s.team_id as team, s.labels, `+endpointColumns+`
+		select s.id, s.name, s.state, s.team_id as team, s.labels, s.client_requests as requests, `+endpointColumns+`
 		from servers s
 		join endpoints e on e.server_id = s.id and e.ended_at is null
 		where s.state in ('active', 'suspended') and (@only = '' or s.id = @only)
@@ -71,12 +71,14 @@ func (r *Registry) readServers(ctx context.Context, tx pgx.Tx, s *Snapshot, only
 	type row struct {
 		ID, Name, State, Team string
 		Labels                []string
+		Requests              []policy.ClientRequest
 		endpointRow
 	}
 	servers, err := pgx.CollectRows(rows, func(c pgx.CollectableRow) (policy.Server, error) {
 		v, err := pgx.RowToStructByName[row](c)
 		return policy.Server{
 			ID: v.ID, Name: v.Name, State: v.State, Team: v.Team, Labels: v.Labels, Endpoint: v.endpoint().policy(),
+			ClientRequests: v.Requests,
 		}, err
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"countersign/identity"
+	"countersign/policy"
 	"countersign/registry"
 )
 
@@ -29,7 +30,8 @@ func (s *Server) readServer(c echo.Context, who identity.Principal) (*serverJSON
 
 func (s *Server) makeServer(c echo.Context, who identity.Principal, in newServerJSON) (*registeredJSON, error) {
 	return registered(s.registry.Register(c.Request().Context(), who, registry.Registration{
-		Name: in.Name, Title: in.Title, Description: in.Description, TeamID: in.Team, Labels: in.Labels, Location: in.location(),
+		Name: in.Name, Title: in.Title, Description: in.Description, TeamID: in.Team, Labels: in.Labels, Requests: in.Requests,
+		Location: in.location(),
 	}))
 }
 
@@ -42,16 +44,17 @@ func registered(server registry.Server, discovery registry.Discovery, err error)
 
 // editServerJSON is what changes of a server's entry; what is left out stays.
 type editServerJSON struct {
-	Title       *string   `json:"title,omitempty"`
-	Description *string   `json:"description,omitempty"`
-	Labels      *[]string `json:"labels,omitempty"`
-	Team        *string   `json:"team,omitempty" doc:"The id of another team: a transfer of ownership, which needs a reason."`
-	Reason      string    `json:"reason,omitempty"`
+	Title       *string                 `json:"title,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+	Labels      *[]string               `json:"labels,omitempty"`
+	Requests    *[]policy.ClientRequest `json:"client_requests,omitempty" doc:"What the server may ask of clients: elicitation, roots, sampling. More than before needs a person in a session."`
+	Team        *string                 `json:"team,omitempty" doc:"The id of another team: a transfer of ownership, which needs a reason."`
+	Reason      string                  `json:"reason,omitempty"`
 }
 
 func (s *Server) editServer(c echo.Context, who identity.Principal, version int64, in editServerJSON) (*serverJSON, error) {
 	return said(serverOf)(s.registry.Edit(c.Request().Context(), who, c.Param("id"), version, registry.Edit{
-		Title: in.Title, Description: in.Description, Labels: in.Labels, TeamID: in.Team,
+		Title: in.Title, Description: in.Description, Labels: in.Labels, Requests: in.Requests, TeamID: in.Team,
 	}, in.Reason))
 }
 

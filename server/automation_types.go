@@ -4,27 +4,29 @@ import (
 	"time"
 
 	"countersign/client"
+	"countersign/policy"
 	"countersign/registry"
 )
 
 // The words of automation. They are types of their own, so that the domain may change without them.
 
 type serverJSON struct {
-	ID            string         `json:"id"`
-	Name          string         `json:"name" doc:"Reverse DNS with one slash, like com.acme/orders."`
-	Title         string         `json:"title"`
-	Description   string         `json:"description"`
-	Team          string         `json:"team" doc:"The id of the team that owns it."`
-	TeamName      string         `json:"team_name"`
-	Labels        []string       `json:"labels"`
-	State         registry.State `json:"state"`
-	Version       int64          `json:"version" doc:"As in the ETag."`
-	CreatedBy     string         `json:"created_by"`
-	CreatedByName string         `json:"created_by_name"`
-	CreatedAt     time.Time      `json:"created_at"`
-	ChangedAt     time.Time      `json:"changed_at"`
-	Endpoint      *endpointJSON  `json:"endpoint,omitempty"`
-	Tools         countsJSON     `json:"tools"`
+	ID            string                 `json:"id"`
+	Name          string                 `json:"name" doc:"Reverse DNS with one slash, like com.acme/orders."`
+	Title         string                 `json:"title"`
+	Description   string                 `json:"description"`
+	Team          string                 `json:"team" doc:"The id of the team that owns it."`
+	TeamName      string                 `json:"team_name"`
+	Labels        []string               `json:"labels"`
+	Requests      []policy.ClientRequest `json:"client_requests" doc:"What the server may ask of clients, of elicitation, roots and sampling."`
+	State         registry.State         `json:"state"`
+	Version       int64                  `json:"version" doc:"As in the ETag."`
+	CreatedBy     string                 `json:"created_by"`
+	CreatedByName string                 `json:"created_by_name"`
+	CreatedAt     time.Time              `json:"created_at"`
+	ChangedAt     time.Time              `json:"changed_at"`
+	Endpoint      *endpointJSON          `json:"endpoint,omitempty"`
+	Tools         countsJSON             `json:"tools"`
 }
 
 func (s serverJSON) version() int64  { return s.Version }
@@ -55,7 +57,7 @@ type endpointJSON struct {
 func serverOf(s registry.Server) serverJSON {
 	out := serverJSON{
 		ID: s.ID, Name: s.Name, Title: s.Title, Description: s.Description, Team: s.TeamID, TeamName: s.TeamName,
-		Labels: orNone(s.Labels), State: s.State, Version: s.Version, CreatedBy: s.CreatedBy, CreatedByName: s.CreatedByName,
+		Labels: orNone(s.Labels), Requests: orNone(s.Requests), State: s.State, Version: s.Version, CreatedBy: s.CreatedBy, CreatedByName: s.CreatedByName,
 		CreatedAt: s.CreatedAt, ChangedAt: s.ChangedAt,
 		Tools: countsJSON{
 			Offered: s.Offered, Pinned: s.Pinned, ReadOnly: s.ReadOnly, Write: s.Write, Destructive: s.Destructive,
@@ -129,11 +131,12 @@ func (l locationJSON) location() registry.Location {
 }
 
 type newServerJSON struct {
-	Name        string   `json:"name" doc:"Reverse DNS with one slash, like com.acme/orders."`
-	Title       string   `json:"title,omitempty"`
-	Description string   `json:"description,omitempty"`
-	Team        string   `json:"team" doc:"The id of the team that owns it."`
-	Labels      []string `json:"labels,omitempty"`
+	Name        string                 `json:"name" doc:"Reverse DNS with one slash, like com.acme/orders."`
+	Title       string                 `json:"title,omitempty"`
+	Description string                 `json:"description,omitempty"`
+	Team        string                 `json:"team" doc:"The id of the team that owns it."`
+	Labels      []string               `json:"labels,omitempty"`
+	Requests    []policy.ClientRequest `json:"client_requests,omitempty" doc:"What the server may ask of clients: elicitation, roots, sampling. Some needs a person in a session."`
 	locationJSON
 }
 

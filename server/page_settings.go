@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"countersign/audit"
 	"countersign/identity"
 	"countersign/internal/problem"
+	"countersign/policy"
 	"countersign/registry"
 	"countersign/web"
 )
@@ -26,11 +28,35 @@ func version(c echo.Context) int64 {
 
 func (s *Server) saveServer(c echo.Context, who identity.Principal) error {
 	title, description, labels := c.FormValue("title"), c.FormValue("description"), lines(c.FormValue("labels"))
-	edit := registry.Edit{Title: &title, Description: &description, Labels: &labels}
+	requests := requestsTicked(c)
+	edit := registry.Edit{Title: &title, Description: &description, Labels: &labels, Requests: &requests}
 	if _, err := s.registry.Edit(c.Request().Context(), who, c.Param("id"), version(c), edit, ""); err != nil {
 		return s.settingsAgain(c, who, "edit", err, nil)
 	}
 	return s.done(c, "/servers/"+c.Param("id")+"/settings", "Saved.")
+}
+
+// requestsTicked is what the form lets the server ask of clients.
+func requestsTicked(c echo.Context) []policy.ClientRequest {
+	ticked := []policy.ClientRequest{}
+	for _, value := range c.Request().Form["requests"] { // parsed by FormValue
+		ticked = append(ticked, policy.ClientRequest(value))
+	}
+	return ticked
+}
+
+// requestOptions says in plain words what each of them lets a server do.
+func requestOptions(allowed []policy.ClientRequest) []web.Option {
+	var options []web.Option
+	for _, r := range policy.ClientRequests() {
+		label := map[policy.ClientRequest]string{
+			policy.Elicitation: "Elicitation: have the user fill in a form that the server words, or open an address that it names",
+			policy.Roots:       "Roots: learn which folders of the user's machine the client works on",
+			policy.Sampling:    "Sampling: have the client's model answer what the server writes, at the client's cost and with what it knows",
+		}[r]
+		options = append(options, web.Option{Value: string(r), Label: label, Selected: slices.Contains(allowed, r)})
+	}
+	return options
 }
 
 // transferServer gives the server to another team. Only its reason can be wrong: the team is chosen.
@@ -92,12 +118,14 @@ func (s *Server) showSettings(c echo.Context, who identity.Principal, status int
 	}
 	view := web.ServerSettings{
 		Server: serverHead(who, server, "settings"), Form: form, Errors: errs, CreatedBy: server.CreatedByName, CreatedAt: server.CreatedAt,
-		Typed: web.ServerForm{Title: server.Title, Description: server.Description, Labels: strings.Join(server.Labels, ", "), Transport: string(server.Endpoint.Transport)},
+		Typed: web.ServerForm{Title: server.Title, Description: server.Description, Labels: strings.Join(server.Labels, ", "), Transport: string(server.Endpoint.Transport),
+			Requests: requestOptions(server.Requests)},
 	}
 	team := server.TeamID
 	switch form {
 	case "edit":
 		view.Typed.Title, view.Typed.Description, view.Typed.Labels = c.FormValue("title"), c.FormValue("description"), c.FormValue("labels")
+		view.Typed.Requests = requestOptions(requestsTicked(c))
 	case "transfer":
 		team, view.Typed.TransferReason = c.FormValue("team"), c.FormValue("transfer-reason")
 	case "move":

@@ -156,6 +156,7 @@ type ServerSettings struct {
 // ServerForm is what stands in the forms of the settings.
 type ServerForm struct {
 	Title, Description, Labels string
+	Requests                   []Option // what it may ask of clients
 	Team, TransferReason       string
 	Transport, URL             string
 	StateReason                string
