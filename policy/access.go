@@ -106,7 +106,7 @@ func (a *Appraisal) restrain(at int, e Effective) Effective {
 	for _, g := range e.Tool.Guardrails {
 		rule := &a.document.Guardrails[g]
 		sure := a.certain(g, at)
-		if sure == always && rule.Condition != "" {
+		if sure == always && (rule.Condition != "" || rule.Effect.Tainted != nil) {
 			sure = perhaps
 		}
 		if sure == never || rule.Effect.counts() {

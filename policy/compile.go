@@ -89,6 +89,7 @@ func compileServer(s Server) (Server, error) {
 	for i := range tools {
 		t := &tools[i]
 		t.Grants, t.Guardrails = nil, nil
+		t.Labels = sortedSet(t.Labels)
 		if len(t.InputSchema) == 0 {
 			t.InputSchema = nil
 			continue
@@ -267,7 +268,8 @@ func (r Resource) labelled(s *Server) bool {
 func (r Resource) covers(t *Tool) bool {
 	return slices.Contains(r.Kinds, t.Kind) &&
 		(len(r.Risks) == 0 || slices.Contains(r.Risks, t.Risk)) &&
-		(len(r.Names) == 0 || anyGlob(r.Names, t.Name))
+		(len(r.Names) == 0 || anyGlob(r.Names, t.Name)) &&
+		(len(r.ToolLabels) == 0 || slices.ContainsFunc(t.Labels, func(l string) bool { return anyGlob(r.ToolLabels, l) }))
 }
 
 // named returns the servers that match any of patterns; no pattern matches all.

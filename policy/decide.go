@@ -244,6 +244,9 @@ func (g *guardrail) misses(c *caller, q *question) Miss {
 	if g.exempts && g.except.grants(c) == "" {
 		return MissExcept
 	}
+	if t := g.effect.Tainted; t != nil && (q.listing || !t.holds(c.Principal, q.request.Now)) {
+		return MissTaint
+	}
 	if g.condition != nil && !q.restrains(g.condition) {
 		return MissCondition
 	}

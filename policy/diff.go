@@ -114,7 +114,7 @@ func (d *differ) read(doc *Document) edition {
 		facts := strings.Join(append([]string{s.Team}, s.Labels...), "\x00")
 		for j := range s.Tools {
 			t := &s.Tools[j]
-			o := &offer{risk: t.Risk, facts: string(t.Risk) + facts, restraints: placesOf(t.Guardrails, guardrails)}
+			o := &offer{risk: t.Risk, facts: strings.Join(append([]string{string(t.Risk), facts}, t.Labels...), "\x00"), restraints: placesOf(t.Guardrails, guardrails)}
 			if s.State == Active && !t.Held {
 				o.access = placesOf(t.Grants, grants)
 			}

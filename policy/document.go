@@ -79,6 +79,7 @@ type Tool struct {
 	Name            string           `json:"name"` // of a resource: its URI or URI template
 	Definition      canonical.Digest `json:"definition"`
 	Risk            Risk             `json:"risk"`
+	Labels          []string         `json:"labels,omitempty"`
 	Held            bool             `json:"held,omitempty"` // what is offered is not what is pinned
 	InputSchema     json.RawMessage  `json:"input_schema,omitempty"`
 	HasOutputSchema bool             `json:"has_output_schema,omitempty"`

@@ -104,6 +104,7 @@ func (e *encoder) tool(t *Tool) error {
 	e.next("name").text(t.Name)
 	e.next("definition").digest(t.Definition)
 	e.next("risk").text(string(t.Risk))
+	e.texts("labels", t.Labels)
 	e.flag("held", t.Held)
 	if len(t.InputSchema) > 0 {
 		if err := json.Compact(&e.next("input_schema").Buffer, t.InputSchema); err != nil {

@@ -62,6 +62,9 @@ func (s *Step) Matched() bool { return s.Rule != "" && s.Ruling != RulingMiss }
 // MissCondition says that the condition of a rule is not true of the call, or of a guardrail that it is false.
 const MissCondition Miss = "condition"
 
+// MissTaint says that the session of the caller is not tainted as a guardrail has it, or that a list does not tell.
+const MissTaint Miss = "taint"
+
 // Evaluation is what an expression of a rule came to.
 type Evaluation struct {
 	Expression string `json:"expression"`

@@ -51,6 +51,8 @@ type Resource struct {
 	Kinds   []Kind   `json:"kinds,omitempty"`   // none: tools only
 	Names   []string `json:"names,omitempty"`   // patterns; none: every name
 	Risks   []Risk   `json:"risks,omitempty"`   // none: every risk
+
+	ToolLabels []string `json:"tool_labels,omitempty"` // patterns of labels of the tool itself; none: every tool
 }
 
 // Approval is the demand that people approve a call before it runs.
@@ -111,7 +113,8 @@ type BreakGlass struct {
 	ReviewSeconds int      `json:"review_seconds,omitempty"` // 0: a day
 }
 
-// Effect is what a guardrail does to the calls it matches: exactly one of these.
+// Effect is what a guardrail does to the calls it matches: exactly one of these, and with Tainted only in sessions that
+// are so.
 type Effect struct {
 	Deny      bool       `json:"deny,omitempty"`
 	Approval  *Approval  `json:"approval,omitempty"`
@@ -123,6 +126,8 @@ type Effect struct {
 	MaxResponseBytes int64        `json:"max_response_bytes,omitempty"` // a longer result is withheld
 
 	StepUp *StepUp `json:"step_up,omitempty"` // only for callers who signed in so; gateways answer with a challenge (RFC 9470)
+
+	Tainted *Tainted `json:"tainted,omitempty"` // beside one of the others: it holds only in a session that is tainted so
 }
 
 // TokenBudget is how many tokens, estimated, the arguments and results of one principal's calls that a guardrail matches

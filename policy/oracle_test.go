@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -113,7 +114,7 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 	var signIns []policy.StepUp
 	for _, g := range guardrails {
 		if !oracleCovers(g.Resource, s, t) || !oracleSubject(g.Subject, r.Principal, true) || oracleSubject(g.Except, r.Principal, false) ||
-			oracleSays(g.Condition, s, t, r) == isFalse {
+			oracleSays(g.Condition, s, t, r) == isFalse || !oracleTainted(g.Effect.Tainted, r) {
 			continue
 		}
 		switch e := g.Effect; {
@@ -167,6 +168,23 @@ func oracleTool(src policy.Source, s policy.Server, t policy.Tool, r policy.Requ
 	return obliged
 }
 
+// oracleTainted reports whether a guardrail that asks for it has to do with the session of a call.
+func oracleTainted(wanted *policy.Tainted, r policy.Request) bool {
+	if wanted == nil || r.Principal.Taint == nil {
+		return true
+	}
+	seconds := wanted.Seconds
+	if seconds == 0 {
+		seconds = 3600
+	}
+	for label, at := range r.Principal.Taint {
+		if r.Now.Before(at.Add(time.Duration(seconds)*time.Second)) && slices.ContainsFunc(wanted.Labels, func(p string) bool { return oracleGlob(p, label) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // oracleTwoFactors knows the methods that the tests use.
 func oracleTwoFactors(p *policy.Principal) bool {
 	has := func(methods ...string) bool {
@@ -197,7 +215,7 @@ func oracleCovers(r policy.Resource, s policy.Server, t policy.Tool) bool {
 	if len(kinds) == 0 {
 		kinds = []policy.Kind{policy.KindTool}
 	}
-	return some(lower(r.Servers), strings.ToLower(s.Name)) && some(r.Labels, s.Labels...) && some(r.Names, t.Name) &&
+	return some(lower(r.Servers), strings.ToLower(s.Name)) && some(r.Labels, s.Labels...) && some(r.Names, t.Name) && some(r.ToolLabels, t.Labels...) &&
 		slices.Contains(kinds, t.Kind) && (len(r.Risks) == 0 || slices.Contains(r.Risks, t.Risk))
 }
 

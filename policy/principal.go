@@ -26,4 +26,5 @@ type Principal struct {
 	AMR            []string  `json:"amr,omitempty"`
 	ACR            string    `json:"acr,omitempty"` // the context class of the sign-in, as the token says
 	AuthTime       time.Time `json:"auth_time,omitzero"`
+	Taint          Taint     `json:"taint,omitzero"` // nil: not known; empty: none
 }

@@ -149,6 +149,7 @@ func oneOfEach(t *testing.T) []byte {
 		{Require: "args.amount <= 100"},
 		{TokenBudget: &policy.TokenBudget{Tokens: 50_000, Seconds: 3600}},
 		{MaxResponseBytes: 65_536},
+		{Deny: true, Tainted: &policy.Tainted{Labels: []string{"untrusted"}, Seconds: 600}},
 	} {
 		rule := policy.Guardrail{ID: fmt.Sprintf("r%d", i), Subject: policy.Subject{Everyone: true}, Effect: effect}
 		if i == 0 {

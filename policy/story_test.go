@@ -36,6 +36,7 @@ type storyServer struct {
 	Prompts   map[string]policy.Risk `json:"prompts"`
 	Resources map[string]policy.Risk `json:"resources"`
 	Held      []string               `json:"held"`
+	Labelled  map[string][]string    `json:"labelled"` // labels of tools
 }
 
 // storyRule is a grant or a guardrail; who, except, what and effect are read as
@@ -118,7 +119,7 @@ func TestStories(t *testing.T) {
 	readYAML(t, "callers.yaml", &callers)
 	var servers map[string]storyServer
 	readYAML(t, "servers.yaml", &servers)
-	for _, file := range []string{"meaning.yaml", "subjects.yaml", "resources.yaml", "approvals.yaml", "effects.yaml", "conditions.yaml", "windows.yaml"} {
+	for _, file := range []string{"meaning.yaml", "subjects.yaml", "resources.yaml", "approvals.yaml", "effects.yaml", "conditions.yaml", "windows.yaml", "taint.yaml"} {
 		var stories []story
 		readYAML(t, file, &stories)
 		for _, s := range stories {
@@ -242,7 +243,7 @@ func (s storyServer) server(name string) policy.Server {
 		for offer, risk := range offered {
 			server.Tools = append(server.Tools, policy.Tool{
 				ID: string(kind) + name + offer, Kind: kind, Name: offer, Risk: risk, Held: slices.Contains(s.Held, offer),
-				Definition: canonical.Sum("definition", []byte(offer)), InputSchema: json.RawMessage(`{ "type": "object" }`),
+				Labels: s.Labelled[offer], Definition: canonical.Sum("definition", []byte(offer)), InputSchema: json.RawMessage(`{ "type": "object" }`),
 			})
 		}
 	}

@@ -50,6 +50,8 @@ func (s Step) missWords() string {
 		return "ended " + s.Grant.NotAfter.UTC().Format(momentForm)
 	case MissCondition:
 		return strings.TrimPrefix(s.conditionWords(), ", and ")
+	case MissTaint:
+		return "holds only " + s.Guardrail.Effect.Tainted.Words()
 	case MissNobody:
 		return "names nobody"
 	case MissUser, MissGroup, MissAgent, MissModel:
@@ -118,7 +120,7 @@ func (g *Grant) need(miss Miss, r *Request) string {
 		return "have called before " + g.NotAfter.UTC().Format(momentForm) + ", when it ended"
 	case MissNobody:
 		return "be named by it; it names nobody"
-	case MissCondition, MissExcept:
+	case MissCondition, MissExcept, MissTaint:
 	}
 	return ""
 }

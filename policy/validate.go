@@ -99,7 +99,7 @@ func (r Resource) Validate() error {
 	for _, list := range []struct {
 		field    string
 		patterns []string
-	}{{"servers", r.Servers}, {"labels", r.Labels}, {"names", r.Names}} {
+	}{{"servers", r.Servers}, {"labels", r.Labels}, {"names", r.Names}, {"tool_labels", r.ToolLabels}} {
 		if err := validatePatterns(list.patterns); err != nil {
 			return inField(list.field, err)
 		}
@@ -127,9 +127,15 @@ func (e Effect) Validate() error {
 			given++
 		}
 	}
-	switch {
-	case given != 1:
+	if given != 1 {
 		return wrong("", "must be exactly one of deny, approval, mfa, step_up, rate_limit, require, token_budget and max_response_bytes")
+	}
+	if e.Tainted != nil {
+		if err := e.Tainted.validate(); err != nil {
+			return inField("tainted", err)
+		}
+	}
+	switch {
 	case e.StepUp != nil:
 		if err := e.StepUp.validate(); err != nil {
 			return inField("step_up", err)

@@ -184,6 +184,11 @@ func (t Tool) validate() error {
 		return wrong("risk", "is not read_only, write or destructive")
 	case t.Definition.IsZero():
 		return wrong("definition", "is missing")
+	case !slices.IsSorted(t.Labels):
+		return wrong("labels", "are out of order")
+	}
+	if err := validatePatterns(t.Labels); err != nil {
+		return inField("labels", err)
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func (s Subject) canonical() Subject {
 
 // canonical returns e with what is left out for what means the same.
 func (e Effect) canonical() Effect {
-	e.Approval, e.StepUp = e.Approval.canonical(), e.StepUp.canonical()
+	e.Approval, e.StepUp, e.Tainted = e.Approval.canonical(), e.StepUp.canonical(), e.Tainted.canonical()
 	return e
 }
 

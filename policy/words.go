@@ -150,6 +150,10 @@ func whereWords(condition, but string, unless []string) string {
 
 // Words says what the effect does, to follow whom it is about: "denied", "at most 10 calls a minute each".
 func (e Effect) Words(w Wording) string {
+	if t := e.Tainted; t != nil {
+		e.Tainted = nil
+		return e.Words(w) + " " + t.Words()
+	}
 	switch {
 	case e.Deny:
 		return "denied"

@@ -48,7 +48,7 @@ func init() {
 	for _, shared := range []fmt.Stringer{
 		drawUser, drawGroup, drawAgent, drawModel, drawServer, drawLabel, drawName, drawKind, drawRisk, drawTeam,
 		drawSubject, drawExcept, drawResource, drawEffect, drawExpression, drawArguments, drawCondition, drawTime, drawWindow, drawSource, drawRequest,
-		drawFree, drawApprovers, drawStepUp, drawApproval, drawVoting,
+		drawFree, drawApprovers, drawStepUp, drawApproval, drawVoting, drawTaint,
 	} {
 		_ = shared.String()
 	}
@@ -79,6 +79,7 @@ var drawResource = rapid.Custom(func(t *rapid.T) policy.Resource {
 	r := policy.Resource{
 		Servers: few(drawServer).Draw(t, "servers"), Labels: few(drawLabel).Draw(t, "labels"),
 		Kinds: few(drawKind).Draw(t, "kinds"), Names: few(drawName).Draw(t, "names"), Risks: few(drawRisk).Draw(t, "risks"),
+		ToolLabels: few(rapid.SampledFrom([]string{"egress", "e*"})).Draw(t, "tool labels"),
 	}
 	if r.Validate() != nil {
 		r.Servers = []string{"*"}
@@ -104,6 +105,28 @@ var drawEffect = rapid.Custom(func(t *rapid.T) policy.Effect {
 		return policy.Effect{StepUp: drawStepUp.Draw(t, "step up")}
 	}
 	return policy.Effect{Approval: drawApproval.Draw(t, "approval")}
+})
+
+// drawTainted lets an effect hold in some sessions only.
+func drawTainted(t *rapid.T, e policy.Effect) policy.Effect {
+	if rapid.IntRange(0, 3).Draw(t, "tainted") == 0 {
+		e.Tainted = &policy.Tainted{
+			Labels:  rapid.SampledFrom([][]string{{"pii"}, {"p*"}, {"pay", "other"}}).Draw(t, "labels"),
+			Seconds: rapid.SampledFrom([]int{0, 1, 60}).Draw(t, "seconds"),
+		}
+	}
+	return e
+}
+
+var drawTaint = rapid.Custom(func(t *rapid.T) policy.Taint {
+	if rapid.IntRange(0, 3).Draw(t, "known") == 0 {
+		return nil
+	}
+	taint := policy.Taint{}
+	for _, label := range few(rapid.SampledFrom([]string{"pii", "pay"})).Draw(t, "labels") {
+		taint[label] = drawTime.Draw(t, "since").Add(-rapid.SampledFrom([]time.Duration{0, time.Minute, 2 * time.Hour}).Draw(t, "ago"))
+	}
+	return taint
 })
 
 // drawTime is about noon, where the windows of grants begin and end.
@@ -140,7 +163,7 @@ func drawGrant(t *rapid.T, id string) policy.SourceGrant {
 func drawGuardrail(t *rapid.T, id string) policy.SourceGuardrail {
 	return policy.SourceGuardrail{
 		Guardrail: policy.Guardrail{
-			ID: id, Name: id, Subject: drawSubject.Draw(t, "subject"), Except: drawExcept.Draw(t, "except"), Effect: drawEffect.Draw(t, "effect"),
+			ID: id, Name: id, Subject: drawSubject.Draw(t, "subject"), Except: drawExcept.Draw(t, "except"), Effect: drawTainted(t, drawEffect.Draw(t, "effect")),
 			Condition: drawCondition.Draw(t, "condition"),
 		},
 		Resource: drawResource.Draw(t, "resource"),
@@ -190,6 +213,7 @@ func drawServerOf(t *rapid.T, name string) policy.Server {
 		}
 		s.Tools = append(s.Tools, policy.Tool{
 			ID: name + offer.name, Kind: offer.kind, Name: offer.name, Risk: drawRisk.Draw(t, "risk"),
+			Labels:     few(rapid.SampledFrom([]string{"egress", "own"})).Draw(t, "labels"),
 			Definition: canonical.Sum("definition", nil), Held: rapid.IntRange(0, 7).Draw(t, "held") == 0,
 		})
 	}
@@ -210,6 +234,7 @@ var drawRequest = rapid.Custom(func(t *rapid.T) policy.Request {
 			AMR:            few(rapid.SampledFrom([]string{"pwd", "pin", "otp", "swk", "fpt", "mfa", "user", ""})).Draw(t, "amr"),
 			ACR:            rapid.SampledFrom([]string{"", "low", "high"}).Draw(t, "acr"),
 			AuthTime:       rapid.SampledFrom([]time.Time{{}, noon.Add(-time.Hour), noon.Add(-time.Minute), noon, noon.Add(time.Minute)}).Draw(t, "auth time"),
+			Taint:          drawTaint.Draw(t, "taint"),
 		},
 		Arguments: json.RawMessage(drawArguments.Draw(t, "arguments")),
 		Now:       drawTime.Draw(t, "now"),

@@ -63,7 +63,7 @@ export class Policy {
     if (tool.held) return deny("drifted");
 
     const call = this.#evaluator(server, tool, request);
-    const guardrails = this.#rules("guardrails", tool).filter((rule) => restrains(rule, principal) && call.possible(rule.condition));
+    const guardrails = this.#rules("guardrails", tool).filter((rule) => restrains(rule, request) && call.possible(rule.condition));
     const demanding = (effect) => guardrails.filter((rule) => effect in rule.effect);
     const [denies] = demanding("deny");
     if (denies) return deny("denied_by_guardrail", denies);
@@ -128,9 +128,17 @@ const certain = false;
 const possible = true;
 
 /** Whether a guardrail is about a caller. Whom it excepts has to be certain. */
-function restrains(rule, principal) {
+function restrains(rule, { principal, now, arguments: args }) {
+  const { tainted } = rule.effect;
+  if (tainted && (args === undefined || !isTainted(tainted, principal.taint, now))) return false; // a list does not tell
   if (!matches(rule.subject, principal, possible)) return false;
   return !rule.except || !matches(rule.except, principal, certain);
+}
+
+/** Whether something of such a server came into the session of a caller, by label when; or nobody knows. */
+function isTainted({ labels, seconds = 3600 }, taint, now) {
+  if (!taint) return true;
+  return Object.entries(taint).some(([label, at]) => now - new Date(at) < seconds * 1000 && labels.some((p) => glob(p, label)));
 }
 
 /** Whether all the kinds that a subject names match; unknown is the answer where the caller did not say. */

@@ -8,11 +8,11 @@ const members = {
   agent: "agent models",
   server: "id name state team labels endpoint client_requests tools",
   endpoint: "transport url command command_digest digest",
-  tool: "id kind name definition risk held input_schema has_output_schema grants guardrails",
+  tool: "id kind name definition risk labels held input_schema has_output_schema grants guardrails",
   grant: "id name subject not_before not_after condition",
   guardrail: "id name subject except condition effect",
   subject: "everyone users groups agents models allow_declared",
-  effect: "deny approval mfa step_up rate_limit require token_budget max_response_bytes",
+  effect: "deny approval mfa step_up rate_limit require token_budget max_response_bytes tainted",
   approval:
     "quorum deny_quorum owning_team teams pending_seconds alternatives fallback evidence not_granter step_up scope break_glass",
   approvers: "quorum owning_team teams",
@@ -22,6 +22,7 @@ const members = {
   break_glass: "owning_team teams review_seconds",
   rate_limit: "calls seconds",
   token_budget: "tokens seconds",
+  tainted: "labels seconds",
 };
 
 const values = {
@@ -38,7 +39,7 @@ const within = {
   server: { endpoint: "endpoint", tools: "tool" },
   grant: { subject: "subject" },
   guardrail: { subject: "subject", except: "subject", effect: "effect" },
-  effect: { approval: "approval", step_up: "step_up", rate_limit: "rate_limit", token_budget: "token_budget" },
+  effect: { approval: "approval", step_up: "step_up", rate_limit: "rate_limit", token_budget: "token_budget", tainted: "tainted" },
   approval: { alternatives: "approvers", fallback: "fallback", step_up: "step_up", scope: "scope", break_glass: "break_glass" },
 };
 
@@ -72,5 +73,5 @@ function check(type, value, path) {
     const all = Array.isArray(inner) ? inner : [inner];
     all.forEach((one, i) => check(inside, one, Array.isArray(inner) ? `${at}[${i}]` : at));
   }
-  if (type === "effect" && Object.keys(value).length !== 1) throw new Error(`${path} is not exactly one effect`);
+  if (type === "effect" && Object.keys(value).filter((name) => name !== "tainted").length !== 1) throw new Error(`${path} is not exactly one effect`);
 }
