@@ -152,6 +152,7 @@ func covers(r policy.Resource, s policy.Server) bool {
 		kinds = []policy.Kind{policy.KindTool}
 	}
 	return slices.ContainsFunc(s.Tools, func(t policy.Tool) bool {
-		return slices.Contains(kinds, t.Kind) && (len(r.Risks) == 0 || slices.Contains(r.Risks, t.Risk)) && (len(r.Names) == 0 || matches(r.Names, t.Name))
+		return slices.Contains(kinds, t.Kind) && (len(r.Risks) == 0 || slices.Contains(r.Risks, t.Risk)) && (len(r.Names) == 0 || matches(r.Names, t.Name)) &&
+			(len(r.ToolLabels) == 0 || slices.ContainsFunc(t.Labels, func(l string) bool { return matches(r.ToolLabels, l) }))
 	})
 }

@@ -34,6 +34,12 @@ type StepUp struct {
 	ACR    []string `json:"acr,omitempty"` // context classes, any of which will do
 }
 
+// Tainted is what has to have come into a session: something of a server with one of the labels.
+type Tainted struct {
+	Labels []string `json:"labels"`
+	Within Span     `json:"within,omitempty"` // 0 means the default of policy
+}
+
 // Scope is the most that one decision may allow beside the very call.
 type Scope struct {
 	MaxUses int      `json:"max_uses"`
@@ -74,6 +80,20 @@ func (s *StepUp) policy() *policy.StepUp {
 		return nil
 	}
 	return &policy.StepUp{MaxAgeSeconds: int(s.MaxAge), MFA: s.MFA, ACR: s.ACR}
+}
+
+func (t *Tainted) policy() *policy.Tainted {
+	if t == nil {
+		return nil
+	}
+	return &policy.Tainted{Labels: t.Labels, Seconds: int(t.Within)}
+}
+
+func newTainted(p *policy.Tainted) *Tainted {
+	if p == nil {
+		return nil
+	}
+	return &Tainted{p.Labels, Span(p.Seconds)}
 }
 
 func newApproval(p *policy.Approval) *Approval {

@@ -67,6 +67,16 @@ func (c *collector) stepUp(into **StepUp) func(ast.Node) {
 	}
 }
 
+func (c *collector) tainted(into **Tainted) func(ast.Node) {
+	return func(n ast.Node) {
+		t := &Tainted{}
+		*into = t
+		c.object(n, c.path,
+			field{"labels", true, c.texts(&t.Labels)},
+			field{"within", false, c.span(&t.Within)})
+	}
+}
+
 func (c *collector) scope(into **Scope) func(ast.Node) {
 	return func(n ast.Node) {
 		s := &Scope{}
@@ -149,6 +159,16 @@ func (w *writer) stepUp(s *StepUp) {
 		w.span("max_age", s.MaxAge)
 		w.truth("mfa", s.MFA)
 		w.texts("acr", s.ACR)
+	})
+}
+
+func (w *writer) tainted(t *Tainted) {
+	if t == nil {
+		return
+	}
+	w.inside("tainted", func() {
+		w.texts("labels", t.Labels)
+		w.span("within", t.Within)
 	})
 }
 

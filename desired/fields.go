@@ -73,6 +73,7 @@ func (f *fields) resource(part string, r policy.Resource) {
 	fieldList(f, part+".kinds", r.Kinds)
 	fieldList(f, part+".names", r.Names)
 	fieldList(f, part+".risks", r.Risks)
+	fieldList(f, part+".tool_labels", r.ToolLabels)
 }
 
 func lower(names []string) []string {
@@ -133,6 +134,10 @@ func (g Guardrail) Fields() []Field {
 	}
 	f.truth("mfa", g.MFA)
 	f.stepUp("step_up", g.StepUp)
+	if t := g.Tainted; t != nil {
+		fieldList(&f, "tainted.labels", t.Labels)
+		f.span("tainted.within", t.Within)
+	}
 	if g.RateLimit != nil {
 		f.text("rate_limit", g.RateLimit.String())
 	}

@@ -248,6 +248,7 @@ func (r *reader) resource(into *policy.Resource) func(ast.Node) {
 			field{"labels", false, r.texts(&into.Labels)},
 			field{"kinds", false, texts(r, &into.Kinds)},
 			field{"names", false, r.texts(&into.Names)},
-			field{"risks", false, texts(r, &into.Risks)})
+			field{"risks", false, texts(r, &into.Risks)},
+			field{"tool_labels", false, r.texts(&into.ToolLabels)})
 	}
 }

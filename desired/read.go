@@ -165,6 +165,7 @@ func (c *collector) guardrail(n ast.Node) {
 		field{"require", false, c.text(&g.Require)},
 		field{"token_budget", false, parsed(&c.reader, ParseBudget, func(v Budget) { g.TokenBudget = &v })},
 		field{"max_response_bytes", false, number(&c.reader, &g.MaxResponseBytes)},
+		field{"tainted", false, c.tainted(&g.Tainted)},
 		field{"reason", false, c.text(&g.Reason)})
 	if c.keep(n, before, g.Path("")) {
 		c.set.Guardrails = append(c.set.Guardrails, g)

@@ -81,6 +81,7 @@ type Guardrail struct {
 	Require          string          `json:"require,omitempty"`      // CEL
 	TokenBudget      *Budget         `json:"token_budget,omitempty"` // tokens in a time
 	MaxResponseBytes int64           `json:"max_response_bytes,omitempty"`
+	Tainted          *Tainted        `json:"tainted,omitempty"` // the effect holds only in such sessions
 	Reason           string          `json:"reason,omitempty"`
 }
 
@@ -100,6 +101,7 @@ func (g Guardrail) Path(field string) string { return Path(Guardrails, g.Key, fi
 func (g Guardrail) Effect() policy.Effect {
 	e := policy.Effect{
 		Deny: g.Deny, Approval: g.Approval.policy(), MFA: g.MFA, StepUp: g.StepUp.policy(), Require: g.Require, MaxResponseBytes: g.MaxResponseBytes,
+		Tainted: g.Tainted.policy(),
 	}
 	if g.RateLimit != nil {
 		e.RateLimit = &policy.RateLimit{Calls: g.RateLimit.Calls, Seconds: g.RateLimit.Seconds}
@@ -114,6 +116,7 @@ func (g Guardrail) Effect() policy.Effect {
 func (g *Guardrail) SetEffect(e policy.Effect) {
 	g.Deny, g.MFA, g.Require, g.MaxResponseBytes = e.Deny, e.MFA, e.Require, e.MaxResponseBytes
 	g.Approval, g.StepUp, g.RateLimit, g.TokenBudget = newApproval(e.Approval), newStepUp(e.StepUp), nil, nil
+	g.Tainted = newTainted(e.Tainted)
 	if l := e.RateLimit; l != nil {
 		g.RateLimit = &Rate{l.Calls, l.Seconds}
 	}

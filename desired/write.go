@@ -172,6 +172,7 @@ func (w *writer) guardrail(g Guardrail) {
 		w.field("token_budget", g.TokenBudget.String())
 	}
 	w.number("max_response_bytes", g.MaxResponseBytes)
+	w.tainted(g.Tainted)
 	w.text("reason", g.Reason)
 }
 
@@ -190,6 +191,7 @@ func (w *writer) resource(r policy.Resource) {
 	listOf(w, "kinds", r.Kinds)
 	w.texts("names", r.Names)
 	listOf(w, "risks", r.Risks)
+	w.texts("tool_labels", r.ToolLabels)
 }
 
 var (

@@ -38,7 +38,7 @@ type DriftFilter struct {
 }
 
 const driftColumns = `
-	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.held_at, t.held_reason,
+	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.labels, t.held_at, t.held_reason,
 	       t.observed_digest is not null as offered, ` + seenAt + ` as observed_at, t.version,
 	       s.name as server_name, s.title as server_title, s.team_id, m.name as team_name, t.severity,
 	       t.held_note, t.held_note_by, coalesce(p.name, t.held_note_by) as held_note_by_name, t.held_note_at

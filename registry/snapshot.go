@@ -96,7 +96,7 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot, only s
 		byID[s.Servers[i].ID] = &s.Servers[i]
 	}
 	rows, _ := tx.Query(ctx, `
-		select t.id, t.server_id, t.kind, t.name, t.risk, t.pinned_id, d.digest,
+		select t.id, t.server_id, t.kind, t.name, t.risk, t.labels, t.pinned_id, d.digest,
 		       t.held_at is not null or t.observed_digest is distinct from d.digest as held
 		from tools t
 		join definitions d on d.id = t.pinned_id
@@ -112,7 +112,7 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot, only s
 		index  int
 	}
 	var places []place
-	_, err := pgx.ForEachRow(rows, []any{&t.ID, &serverID, &t.Kind, &t.Name, &t.Risk, &definitionID, &digest, &t.Held}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&t.ID, &serverID, &t.Kind, &t.Name, &t.Risk, &t.Labels, &definitionID, &digest, &t.Held}, func() error {
 		server := byID[serverID]
 		if server == nil {
 			return fmt.Errorf("tool %s has no server", t.ID)
@@ -120,6 +120,7 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot, only s
 		t.Definition = digestOf(digest)
 		places = append(places, place{server, len(server.Tools)})
 		server.Tools = append(server.Tools, t)
+		t.Labels = nil // the next one gets a list of its own
 		pinned = append(pinned, definitionID)
 		return nil
 	})

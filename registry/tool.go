@@ -32,6 +32,7 @@ type Tool struct {
 	Kind       policy.Kind
 	Name       string
 	Risk       policy.Risk // "" before the first pin
+	Labels     []string    // by which rules select it
 	HeldAt     *time.Time
 	HeldReason string // HeldChanged, HeldBroken
 	Offered    bool   // served at the last look
@@ -115,7 +116,7 @@ type ToolFilter struct {
 }
 
 const selectTools = `
-	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.held_at, t.held_reason,
+	select t.id, t.server_id, t.kind, t.name, coalesce(t.risk, '') as risk, t.labels, t.held_at, t.held_reason,
 	       t.observed_digest is not null as offered, ` + seenAt + ` as observed_at, t.version
 	from tools t
 	left join endpoints e on e.id = t.observed_endpoint `

@@ -19,6 +19,7 @@ type toolJSON struct {
 	Kind       policy.Kind     `json:"kind"`
 	Name       string          `json:"name"`
 	Risk       string          `json:"risk" doc:"read_only, write or destructive; empty before the first pin."`
+	Labels     []string        `json:"labels" doc:"By which rules select it."`
 	Held       bool            `json:"held" doc:"Calls wait until a person has looked at a change."`
 	HeldAt     *time.Time      `json:"held_at,omitempty"`
 	HeldReason string          `json:"held_reason,omitempty"`
@@ -33,7 +34,7 @@ func (t toolJSON) version() int64 { return t.Version }
 
 func toolOf(t registry.Tool) toolJSON {
 	out := toolJSON{
-		ID: t.ID, Server: t.ServerID, Kind: t.Kind, Name: t.Name, Risk: string(t.Risk), Held: t.Held(), HeldAt: t.HeldAt,
+		ID: t.ID, Server: t.ServerID, Kind: t.Kind, Name: t.Name, Risk: string(t.Risk), Labels: t.Labels, Held: t.Held(), HeldAt: t.HeldAt,
 		HeldReason: t.HeldReason, Offered: t.Offered, ObservedAt: t.ObservedAt, Version: t.Version,
 	}
 	if t.Pinned != nil {

@@ -225,6 +225,8 @@ func approvalWords(field, message string) string {
 		return "Say how fresh the sign-in has to be, or what else it needs."
 	case strings.HasSuffix(field, "_max_age"), field == "glass_review":
 		return "Write a time of at most 30 days, as 5m, 12h or 7d."
+	case field == "tainted_within":
+		return "Write a time of at most a day, as 30m or 2h."
 	case field == "scope_within":
 		return "Write a time of at most a day, as 30m or 2h."
 	}

@@ -30,8 +30,17 @@ func (f guardrailForm) guardrail() registry.NewGuardrail {
 	return n
 }
 
-// effect is what was chosen; fields of the others do not count.
+// effect is what was chosen, in the sessions that were.
 func (f guardrailForm) effect() policy.Effect {
+	e := f.chosenEffect()
+	if labels := lines(f.Get("tainted_labels")); len(labels) > 0 || f.Get("tainted_within") != "" {
+		e.Tainted = &policy.Tainted{Labels: labels, Seconds: f.span("tainted_within")}
+	}
+	return e
+}
+
+// chosenEffect is what was chosen; fields of the others do not count.
+func (f guardrailForm) chosenEffect() policy.Effect {
 	switch f.Get("effect") {
 	case "deny":
 		return policy.Effect{Deny: true}
@@ -104,6 +113,7 @@ func (f guardrailForm) view(teams []registry.Team) web.NewGuardrail {
 		Effect: f.Get("effect"), Quorum: f.Get("quorum"), DenyQuorum: f.Get("deny_quorum"), Pending: f.Get("pending"),
 		OwningTeam: f.Get("owning_team") != "", Calls: f.Get("calls"), Per: periodsWith(f.Get("per")),
 		Tokens: f.Get("tokens"), TokensPer: periodsWith(f.Get("tokens_per")), Kilobytes: f.Get("kilobytes"), Require: f.Get("require"),
+		TaintedLabels: f.Get("tainted_labels"), TaintedWithin: f.Get("tainted_within"),
 	}
 	view.Who.Everyone, view.Except.AllowDeclared = f.Get("everyone") != "", f.Get("except_declared") != ""
 	view.Teams, view.Approval, view.Fresh = teamTicks(teams, f.Values["approvers"]), f.approvalView(teams), f.stepUpView("fresh_")
@@ -131,6 +141,10 @@ func formOfGuardrail(g registry.Guardrail) guardrailForm {
 
 func (f guardrailForm) setEffect(e policy.Effect) {
 	f.Set("effect", effectName(e))
+	if t := e.Tainted; t != nil {
+		f.Set("tainted_labels", strings.Join(t.Labels, "\n"))
+		f.setSpan("tainted_within", t.Seconds)
+	}
 	switch {
 	case e.Approval != nil:
 		f.setApproval(e.Approval)
@@ -171,7 +185,7 @@ func effectName(e policy.Effect) string {
 }
 
 // effectField says which fields say what happens to a call.
-var effectField = regexp.MustCompile(`^(effect|quorum|deny_quorum|pending|owning_team|approvers|evidence|not_granter|calls|per|tokens|tokens_per|kilobytes|require|` +
+var effectField = regexp.MustCompile(`^(effect|quorum|deny_quorum|pending|owning_team|approvers|evidence|not_granter|calls|per|tokens|tokens_per|kilobytes|require|tainted_[a-z]+|` +
 	`(alt\d|fallback|vote|fresh|scope|glass)_[a-z_]+)$`)
 
 // sameEffect says whether two forms show the same effect.

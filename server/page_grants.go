@@ -139,6 +139,9 @@ func resourceWords(r policy.Resource) string {
 		}
 		what += " that is " + strings.Join(risks, " or ")
 	}
+	if len(r.ToolLabels) > 0 {
+		what += " labelled " + strings.Join(r.ToolLabels, " or ")
+	}
 	where := strings.Join(r.Servers, " or ")
 	if where == "*" || where == "" && len(r.Labels) > 0 {
 		where = "any server"

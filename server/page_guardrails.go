@@ -67,6 +67,10 @@ func guardrailLine(g registry.Guardrail, teams []registry.Team) web.GuardrailLin
 }
 
 func effectWords(e policy.Effect, teams []registry.Team) string {
+	if t := e.Tainted; t != nil {
+		e.Tainted = nil
+		return effectWords(e, teams) + " " + t.Words()
+	}
 	switch {
 	case e.Deny:
 		return "Denied"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -41,11 +42,14 @@ func (s *Server) showTool(c echo.Context, who identity.Principal, status int, er
 	}
 	view := web.Tool{
 		ServerID: d.ServerID, Server: serverName(d.ServerTitle, d.ServerName), Team: d.TeamName, ID: d.ID, Kind: string(d.Kind), Name: d.Name, Risk: string(d.Risk),
-		State: toolState(d.Tool), Severity: string(d.Severity), Errors: errs, NewRisk: string(d.Risk),
+		State: toolState(d.Tool), Severity: string(d.Severity), Errors: errs, NewRisk: string(d.Risk), Labels: d.Labels, NewLabels: strings.Join(d.Labels, "\n"), MayLabel: who.Can(identity.PinDefinition, d.TeamID) == nil,
 		MayChange: d.Pinned != nil && !d.Held() && d.Offered && who.Can(identity.PinDefinition, d.TeamID) == nil,
 	}
 	if errs != nil {
 		view.NewRisk, view.Reason = c.FormValue("risk"), c.FormValue("reason")
+		if c.Request().Form.Has("labels") {
+			view.NewLabels = c.FormValue("labels")
+		}
 	}
 	for _, v := range definitions {
 		view.Versions = append(view.Versions, toolVersion(d.Tool, v))
@@ -185,6 +189,22 @@ func (s *Server) changeRisk(c echo.Context, who identity.Principal) error {
 		return s.done(c, "/servers/"+d.ServerID+"/tools/"+d.ID, flash)
 	}
 	errs, status, ok := formErrors(err, map[string]string{definition: "risk"})
+	if !ok || problem.Is(err, problem.Forbidden) {
+		return err
+	}
+	return s.showTool(c, who, status, errs)
+}
+
+// labelTool gives a tool its labels.
+func (s *Server) labelTool(c echo.Context, who identity.Principal) error {
+	d, err := s.toolOf(c, who)
+	if err != nil {
+		return err
+	}
+	if err = s.registry.LabelTool(c.Request().Context(), who, d.ID, lines(c.FormValue("labels"))); err == nil {
+		return s.done(c, "/servers/"+d.ServerID+"/tools/"+d.ID, "Labelled. Gateways have it in a moment.")
+	}
+	errs, status, ok := formErrors(err, nil)
 	if !ok || problem.Is(err, problem.Forbidden) {
 		return err
 	}

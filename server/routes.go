@@ -72,6 +72,7 @@ func (s *Server) consoleRoutes() []route {
 		{post, "/servers/:id/move", person(identity.ReadRegistry), s.relocateServer},
 		{get, "/servers/:id/tools/:tool", person(identity.ReadPolicy), s.toolPage},
 		{post, "/servers/:id/tools/:tool/risk", person(identity.ReadRegistry), s.changeRisk},
+		{post, "/servers/:id/tools/:tool/labels", person(identity.ReadRegistry), s.labelTool},
 		{post, "/servers/:id/state", person(identity.ReadRegistry), s.setServerState},
 		{post, "/servers/:id/discover", person(identity.ReadRegistry), s.discover},
 		{get, "/servers/:id/discovery/:job", person(identity.ReadRegistry), s.discoveryPage},

@@ -34,7 +34,7 @@ func (f ruleForm) subject(prefix string) policy.Subject {
 }
 
 func (f ruleForm) resource() policy.Resource {
-	r := policy.Resource{Servers: lines(f.Get("servers")), Labels: lines(f.Get("labels")), Names: lines(f.Get("names"))}
+	r := policy.Resource{Servers: lines(f.Get("servers")), Labels: lines(f.Get("labels")), Names: lines(f.Get("names")), ToolLabels: lines(f.Get("tool_labels"))}
 	for _, kind := range f.Values["kinds"] {
 		r.Kinds = append(r.Kinds, policy.Kind(kind))
 	}
@@ -54,7 +54,7 @@ func (f ruleForm) subjectView(prefix string) web.SubjectForm {
 func (f ruleForm) ruleView() web.RuleForm {
 	return web.RuleForm{
 		Servers: f.Get("servers"), Labels: f.Get("labels"), Names: f.Get("names"), Condition: f.Get("condition"),
-		Risks: riskTicks(f.Values), Kinds: kindTicks(f.Values),
+		ToolLabels: f.Get("tool_labels"), Risks: riskTicks(f.Values), Kinds: kindTicks(f.Values),
 	}
 }
 
@@ -71,6 +71,7 @@ func (f ruleForm) setResource(r policy.Resource) {
 	f.Set("servers", strings.Join(r.Servers, "\n"))
 	f.Set("labels", strings.Join(r.Labels, "\n"))
 	f.Set("names", strings.Join(r.Names, "\n"))
+	f.Set("tool_labels", strings.Join(r.ToolLabels, "\n"))
 	for _, kind := range r.Kinds {
 		f.Add("kinds", string(kind))
 	}
@@ -233,6 +234,7 @@ func ruleAddress(who identity.Principal, id string) string {
 var ruleFields = map[string]string{
 	"effect.approval.pending_seconds": "pending", "effect.approval.teams": "approvers",
 	"effect.rate_limit.seconds": "per", "effect.token_budget.tokens": "tokens", "effect.token_budget.seconds": "tokens_per",
+	"effect.tainted.labels": "tainted_labels", "effect.tainted.seconds": "tainted_within",
 	"effect.max_response_bytes": "kilobytes", "effect.require": "require", "subject.everyone": "subject", "subject.allow_declared": "allow_declared",
 	"resource": "servers", "except": "except", "except.everyone": "except", "except.allow_declared": "except",
 }

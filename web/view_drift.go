@@ -97,6 +97,9 @@ type Tool struct {
 	MayStop                               bool
 	Stopped                               *Suspension // it is suspended
 	NewRisk, Reason                       string
+	Labels                                []string
+	NewLabels                             string // one a line
+	MayLabel                              bool
 	Errors                                Errors
 }
 

@@ -57,6 +57,7 @@ type NewGrant struct {
 // RuleForm is which calls a rule is about, as it is typed.
 type RuleForm struct {
 	Servers, Labels, Names string
+	ToolLabels             string
 	Risks, Kinds           []Option
 	Condition              string
 }
@@ -95,7 +96,7 @@ type Reached struct {
 }
 
 // grantFields are the fields of the form of a grant, from the top.
-var grantFields = strings.Fields(`name subject users groups agents models allow_declared servers labels names risks kinds condition not_before until not_after reason`)
+var grantFields = strings.Fields(`name subject users groups agents models allow_declared servers labels names tool_labels risks kinds condition not_before until not_after reason`)
 
 // focus gives the field the focus when it is the first that has an error.
 func (v NewGrant) focus(field string, more templ.Attributes) templ.Attributes {

@@ -49,6 +49,8 @@ type NewGuardrail struct {
 	TokensPer                   []Option
 	Kilobytes                   string
 	Require                     string
+	TaintedLabels               string
+	TaintedWithin               string // as 90s, 5m or 2h
 	Foresight
 	Errors Errors
 }
@@ -84,7 +86,7 @@ type StepUpForm struct {
 // guardrailFields are the fields of the form, from the top.
 var guardrailFields = slices.Concat(
 	strings.Fields(`name subject users groups agents models except except_users except_groups except_agents except_models
-	servers labels names risks kinds condition effect quorum deny_quorum pending owning_team approvers`),
+	servers labels names tool_labels risks kinds condition effect tainted_labels tainted_within quorum deny_quorum pending owning_team approvers`),
 	approvalFields,
 	strings.Fields(`calls per tokens tokens_per kilobytes require fresh_max_age fresh_acr reason`),
 )
