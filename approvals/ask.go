@@ -102,7 +102,7 @@ func (q *Queue) identify(ctx context.Context, who identity.Principal, in Ask) (i
 		if s.principal, err = q.cfg.Evidence(ctx, who, in.Evidence); err != nil {
 			return identified{}, fmt.Errorf("verifying the caller's token: %w", err)
 		}
-		s.evidence = verified
+		s.evidence, s.principal.Taint = verified, in.Principal.Taint // which only the gateway knows
 		if s.principal.Model == "" && in.Principal.Model != "" { // a header of the agent's, no claim
 			s.principal.Model, s.principal.ModelAssurance = in.Principal.Model, policy.Declared
 		}
@@ -179,7 +179,9 @@ func (q *Queue) joinOrOpenTx(ctx context.Context, tx pgx.Tx, who identity.Princi
 		return Request{}, false, err
 	}
 	if r != nil {
-		return r.view(), false, nil
+		if grown, err := q.outgrownTx(ctx, tx, r, s, j); err != nil || !grown {
+			return r.view(), false, err
+		}
 	}
 	if r, err = q.useAllowanceTx(ctx, tx, who, s, j); err != nil {
 		return Request{}, false, err

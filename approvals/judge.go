@@ -58,6 +58,9 @@ func (q *Queue) judgeAt(ctx context.Context, h head, gatewayID string, call poli
 	if !askedAt.IsZero() && !principal.AuthTime.IsZero() {
 		principal.AuthTime = principal.AuthTime.Add(h.Now.Sub(askedAt))
 	}
+	if !askedAt.IsZero() {
+		principal.Taint = shifted(principal.Taint, h.Now.Sub(askedAt))
+	}
 	e, err := q.cfg.Evaluate(ctx, gatewayID, policy.Request{
 		Server: h.ServerName, Kind: call.Kind, Name: call.Tool, Principal: &principal, Arguments: call.Arguments, Now: h.Now,
 	})

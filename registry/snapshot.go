@@ -118,6 +118,9 @@ func (r *Registry) readTools(ctx context.Context, tx pgx.Tx, s *Snapshot, only s
 			return fmt.Errorf("tool %s has no server", t.ID)
 		}
 		t.Definition = digestOf(digest)
+		if len(t.Labels) == 0 {
+			t.Labels = nil
+		}
 		places = append(places, place{server, len(server.Tools)})
 		server.Tools = append(server.Tools, t)
 		t.Labels = nil // the next one gets a list of its own
