@@ -182,6 +182,7 @@ type law struct {
 	outcome   policy.Outcome
 	reason    policy.Reason
 	approval  policy.Approval
+	tainted   *policy.Approval // what holds a call of a session that something untrusted came into within an hour
 	endpoint  canonical.Digest
 	pinned    canonical.Digest
 	document  *policy.Document
@@ -211,6 +212,9 @@ func (l *law) evaluate(ctx context.Context, gatewayID string, r policy.Request) 
 	v := policy.Verdict{Outcome: policy.Deny, Reason: policy.ReasonUnknownTool, Grant: -1, Guardrail: -1}
 	if gatewayID != "" && r.Server == "com.example/orders" && r.Name == "delete_orders" && r.Principal.Subject != "" {
 		approval := l.approval
+		if at, ok := r.Principal.Taint["untrusted"]; ok && l.tainted != nil && r.Now.Sub(at) < time.Hour {
+			approval = *l.tainted
+		}
 		v = policy.Verdict{
 			Outcome: l.outcome, Reason: l.reason, Grant: 0, Guardrail: 0, Guardrails: []int{0}, Approval: &approval,
 			Server: &policy.Server{ID: server, Name: r.Server, Team: "tem_orders", Endpoint: policy.Endpoint{Digest: l.endpoint}},

@@ -92,6 +92,7 @@ func effect(t *rapid.T, g *Guardrail) {
 		g.MaxResponseBytes = rapid.Int64Range(1, 1<<30).Draw(t, "bytes")
 	case 6:
 		g.StepUp = stepUp(t)
+		g.Tainted = &Tainted{Labels: []string{"untrusted", "*"}, Within: Span(rapid.SampledFrom([]int{0, 90, 86400}).Draw(t, "within"))}
 	default:
 		g.Approval = anApproval(t)
 	}

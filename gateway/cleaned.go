@@ -67,6 +67,7 @@ func (x *exchange) passable(d duty, id json.RawMessage, message, content []byte)
 		return x.withhold(d, id, reasonUnsafe, "could not be made safe: "+err.Error()), nil
 	}
 	x.log.filtered += found.Texts
+	x.taint(content)
 	fields, err := canonical.Fields(clean, envelopeFields...)
 	if err != nil {
 		return nil, errUpstreamMessage

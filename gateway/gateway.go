@@ -46,6 +46,7 @@ type Gateway struct {
 	dialer     *dialer
 	upstream   *http.Client // for our own requests to upstreams; follows no redirect
 	proxy      *httputil.ReverseProxy
+	taints     *taints
 	own        *http.Client    // for identity providers
 	ctx        context.Context //nolint:containedctx // the life of the gateway, which processes and reports outlast no request by
 	stop       context.CancelFunc
@@ -77,8 +78,13 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 		_ = lock.Close() // nothing was written to it
 		return nil, err
 	}
+	taints, err := openTaints(cfg.StateDir, log, time.Now)
+	if err != nil {
+		_ = lock.Close() // nothing was written to it
+		return nil, err
+	}
 	g := &Gateway{
-		client: c, lock: lock, feed: feed, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
+		client: c, lock: lock, feed: feed, taints: taints, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
 		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
 		own: &http.Client{Timeout: 10 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: noRedirect},
 	}
@@ -138,6 +144,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.background.close()
 	g.upstream.CloseIdleConnections()
 	g.own.CloseIdleConnections()
+	g.taints.close()
 	_ = g.lock.Close() // nothing was written to it
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -45,7 +45,7 @@ func (x *exchange) govern() error {
 		return x.askSignIn(v)
 	}
 	if v.Outcome == policy.Deny && !forArguments(v.Reason) {
-		return x.deny(v.Reason, denialText(v.Reason, u))
+		return x.deny(v.Reason, x.denialText(v, u))
 	}
 	if reason, text := x.g.watch.check(x.r.Context(), x.server, v.Tool); reason != "" {
 		return x.deny(reason, text)
@@ -88,6 +88,15 @@ func (x *exchange) hide(reason policy.Reason) error {
 // told that first, as it is what they can mend.
 func forArguments(reason policy.Reason) bool {
 	return reason == policy.ReasonConditionNotMet || reason == policy.ReasonRequirementNotMet
+}
+
+// denialText is what a caller is told of a verdict: a session that took something in may only have to wait.
+func (x *exchange) denialText(v policy.Verdict, u use) string {
+	if v.Reason == policy.ReasonDeniedByGuardrail && x.snapshot.Index.Document().Guardrails[v.Guardrail].Effect.Tainted != nil {
+		return fmt.Sprintf("DENIED by policy (not executed): a guardrail forbids this %s after something came into your session from a server that is not trusted. "+
+			"Do not retry; it may be allowed again later, or ask an admin.", u.kind)
+	}
+	return denialText(v.Reason, u)
 }
 
 func denialText(reason policy.Reason, u use) string {

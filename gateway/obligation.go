@@ -167,6 +167,7 @@ func (x *exchange) dutyOf(id json.RawMessage) duty {
 
 // pass counts a message of the server that is no answer, such as a part of a result on its way.
 func (x *exchange) pass(message []byte) {
+	x.taint(nil)
 	x.log.tokens += room.Tokens(len(message))
 	x.duty.room.Spend(room.Tokens(len(message)))
 }

@@ -119,6 +119,7 @@ func (x *exchange) post() error {
 	if !known || rule.old && x.modern {
 		return x.unknownMethod()
 	}
+	x.caller.principal.Taint = x.g.taints.of(x.caller)
 	if err := x.find(); err != nil {
 		return x.refuseUse(rule, err)
 	}
