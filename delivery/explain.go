@@ -167,6 +167,7 @@ func (q *Question) clean() error {
 		Server: r.Server, Kind: r.Kind, Name: r.Name, Arguments: r.Arguments,
 		Principal: GivenPrincipal{
 			User: p.Subject, Issuer: p.Issuer, Groups: p.Groups, Agent: p.Agent, Model: p.Model, Assurance: p.ModelAssurance, AMR: p.AMR,
+			Tainted: p.Taint.Labels(),
 		},
 	}
 	given.clean(invalid, "")

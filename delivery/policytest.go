@@ -53,6 +53,7 @@ type GivenPrincipal struct {
 	Assurance policy.Assurance `json:"assurance,omitempty"` // none: nobody vouches for the model
 	AMR       []string         `json:"amr,omitempty"`       // how they signed in: [pwd, otp]
 	AuthTime  *time.Time       `json:"auth_time,omitempty"`
+	Tainted   []string         `json:"tainted,omitzero"` // labels of servers that answered lately; none: not known; empty: of none
 }
 
 // Expect is the verdict that a test wants. What is left out may be anything.

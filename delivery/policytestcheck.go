@@ -65,7 +65,7 @@ func (g *Given) clean(invalid *problem.Error, in string) {
 			invalid.Field(in+"principal."+field, "It has up to 2048 bytes that print.")
 		}
 	}
-	for field, list := range map[string][]string{"groups": p.Groups, "amr": p.AMR} {
+	for field, list := range map[string][]string{"groups": p.Groups, "amr": p.AMR, "tainted": p.Tainted} {
 		if len(list) > maxTestList || slices.ContainsFunc(list, func(s string) bool { return s == "" || len(s) > maxTestText || !prints(s) }) {
 			invalid.Field(in+"principal."+field, fmt.Sprintf("It has up to %d names that print.", maxTestList))
 		}

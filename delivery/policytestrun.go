@@ -104,6 +104,7 @@ func (g Given) Request() policy.Request {
 	p := g.Principal
 	principal := policy.Principal{
 		Issuer: p.Issuer, Subject: p.User, Groups: p.Groups, Agent: p.Agent, Model: p.Model, ModelAssurance: p.Assurance, AMR: p.AMR,
+		Taint: policy.TaintOf(p.Tainted),
 	}
 	if p.AuthTime != nil {
 		principal.AuthTime = *p.AuthTime

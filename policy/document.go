@@ -53,7 +53,7 @@ type Server struct {
 
 	ClientRequests []ClientRequest `json:"client_requests,omitempty"` // what it may ask of clients; sorted
 
-	Tools    []Tool   `json:"tools"`
+	Tools []Tool `json:"tools"`
 }
 
 // The transports of an endpoint.

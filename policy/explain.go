@@ -215,6 +215,7 @@ func (t *tracer) guardrail(s *server, tool *Tool, g int) Step {
 	}
 	if step.Miss != "" {
 		step.Ruling = RulingMiss
+		step.open = step.open || step.Miss == MissTaint && t.listing
 		return step
 	}
 	switch {

@@ -68,6 +68,9 @@ var oracleExpressions = map[string]func(asOf) saying{
 	},
 	`args.l.exists(x, x <= 1)`: func(a asOf) saying {
 		l, ok := a.args["l"].([]any)
+		if m, object := a.args["l"].(map[string]any); object && len(m) == 0 {
+			return isFalse // of an object the names are gone through
+		}
 		found := broken(ok, false)
 		for _, x := range l {
 			found = orElse(found, atMost(x, 1))

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -25,6 +27,29 @@ const MaxTaint = maxLimitSeconds * time.Second
 // Taint is what came into the session of a caller: by label of a server, when something of a server that has it was last
 // passed on. nil means that nobody knows; a guardrail then holds.
 type Taint map[string]time.Time
+
+// TaintOf is the taint of a session into which something of servers with these labels came a moment ago, whenever that is
+// asked; nil labels are not known.
+func TaintOf(labels []string) Taint {
+	if labels == nil {
+		return nil
+	}
+	t := make(Taint, len(labels))
+	for _, l := range labels {
+		t[l] = endOfTime
+	}
+	return t
+}
+
+var endOfTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// Labels are the labels of t, sorted; nil if it is not known.
+func (t Taint) Labels() []string {
+	if t == nil {
+		return nil
+	}
+	return append([]string{}, slices.Sorted(maps.Keys(t))...)
+}
 
 // holds reports whether the session of p is so tainted, or may be.
 func (t *Tainted) holds(p *Principal, now time.Time) bool {

@@ -28,6 +28,7 @@ type principalJSON struct {
 	Assurance policy.Assurance `json:"assurance,omitempty" doc:"Who vouches for the model; nobody, unless given."`
 	AMR       []string         `json:"amr,omitempty" doc:"How they signed in, such as pwd and otp."`
 	AuthTime  *time.Time       `json:"auth_time,omitempty"`
+	Tainted   []string         `json:"tainted,omitzero" doc:"Labels of servers of which something came into the session lately. Without it that is not known; an empty list is nothing."`
 }
 
 func (c callJSON) given() delivery.Given {

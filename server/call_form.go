@@ -19,7 +19,7 @@ func (f callForm) given() (delivery.Given, error) {
 	g := delivery.Given{
 		Principal: delivery.GivenPrincipal{
 			User: strings.TrimSpace(f.Get("call_user")), Groups: lines(f.Get("call_groups")), Agent: strings.TrimSpace(f.Get("call_agent")),
-			Model: strings.TrimSpace(f.Get("call_model")),
+			Model: strings.TrimSpace(f.Get("call_model")), Tainted: append([]string{}, lines(f.Get("call_tainted"))...), // empty: of none
 		},
 		Server: strings.TrimSpace(f.Get("call_server")), Kind: policy.Kind(f.Get("call_kind")), Name: strings.TrimSpace(f.Get("call_tool")),
 	}
@@ -60,6 +60,7 @@ func (f callForm) request() (policy.Request, error) {
 		Server: g.Server, Kind: g.Kind, Name: g.Name, Arguments: g.Arguments,
 		Principal: &policy.Principal{
 			Issuer: p.Issuer, Subject: p.User, Groups: p.Groups, Agent: p.Agent, Model: p.Model, ModelAssurance: p.Assurance, AMR: p.AMR,
+			Taint: policy.TaintOf(p.Tainted),
 		},
 	}
 	if g.At != nil {
@@ -71,7 +72,7 @@ func (f callForm) request() (policy.Request, error) {
 func (f callForm) view() web.ExplainForm {
 	return web.ExplainForm{
 		User: f.Get("call_user"), Groups: f.Get("call_groups"), Agent: f.Get("call_agent"), Model: f.Get("call_model"),
-		Attested: f.Get("call_attested") != "", SecondFactor: f.Get("call_mfa") != "", Server: f.Get("call_server"), Tool: f.Get("call_tool"),
+		Attested: f.Get("call_attested") != "", SecondFactor: f.Get("call_mfa") != "", Tainted: f.Get("call_tainted"), Server: f.Get("call_server"), Tool: f.Get("call_tool"),
 		Kinds: chosen(f.Get("call_kind"), web.Option{Value: "tool", Label: "Tool"}, web.Option{Value: "prompt", Label: "Prompt"},
 			web.Option{Value: "resource", Label: "Resource"}),
 		Arguments: f.Get("call_arguments"), At: f.Get("call_at"),
@@ -84,6 +85,7 @@ func formOfGiven(g delivery.Given) callForm {
 		"call_user": {g.Principal.User}, "call_groups": {strings.Join(g.Principal.Groups, ", ")}, "call_agent": {g.Principal.Agent},
 		"call_model": {g.Principal.Model}, "call_server": {g.Server}, "call_tool": {g.Name}, "call_kind": {string(g.Kind)},
 		"call_arguments": {string(g.Arguments)}, "call_at": {momentText(g.At)},
+		"call_tainted": {strings.Join(g.Principal.Tainted, ", ")},
 	}}
 	if g.Principal.Issuer != "" {
 		f.Set("call_user", g.Principal.Issuer+"|"+g.Principal.User)
@@ -128,7 +130,7 @@ func givenWords(g delivery.Given) string {
 var callFields = map[string]string{
 	"server": "call_server", "name": "call_tool", "kind": "call_kind", "arguments": "call_arguments", "principal": "call_user", "at": "call_at",
 	"principal.user": "call_user", "principal.issuer": "call_user", "principal.groups": "call_groups", "principal.agent": "call_agent",
-	"principal.model": "call_model", "principal.assurance": "call_model", "principal.amr": "call_user",
+	"principal.model": "call_model", "principal.assurance": "call_model", "principal.amr": "call_user", "principal.tainted": "call_tainted",
 	"expect.outcome": "expect_outcome", "expect.reason": "expect_reason",
 }
 

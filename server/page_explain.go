@@ -31,7 +31,7 @@ func (s *Server) explainPage(c echo.Context, who identity.Principal) error {
 	asked := form.Get("ask") != ""
 	if c.Request().Method == http.MethodGet {
 		form.Values = url.Values{}
-		for _, field := range []string{"call_user", "call_groups", "call_agent", "call_model", "call_attested", "call_mfa", "call_server", "call_tool", "call_kind", "against"} {
+		for _, field := range []string{"call_user", "call_groups", "call_agent", "call_model", "call_attested", "call_mfa", "call_tainted", "call_server", "call_tool", "call_kind", "against"} {
 			form.Set(field, c.QueryParam(field))
 		}
 		asked = form.Get("call_server") != "" && form.Get("call_tool") != ""

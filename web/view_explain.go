@@ -15,6 +15,7 @@ type Explain struct {
 type ExplainForm struct {
 	User, Groups, Agent, Model string
 	Attested, SecondFactor     bool
+	Tainted                    string // labels of servers
 	Server, Tool               string
 	Kinds                      []Option
 	Arguments, At              string
