@@ -39,6 +39,7 @@ type Config struct {
 
 	HoldWait     time.Duration `yaml:"hold_wait"`     // wait so long for a decision before answering that a call is held
 	ObserveEvery time.Duration `yaml:"observe_every"` // look at each upstream's definitions so often
+	Limits       Limits        `yaml:"limits"`        // of what goes on at once
 	MaxProcesses int           `yaml:"max_processes"` // stdio servers at once
 	DrainDelay   time.Duration `yaml:"drain_delay"`   // before stopping: still serve so long, for balancers to notice
 	DrainTimeout time.Duration `yaml:"drain_timeout"` // then let what runs end, for so long
@@ -82,8 +83,10 @@ type Command struct {
 
 // Upstream is what the gateway adds to requests to one server. A value is env:NAME, file:PATH or keyring:NAME.
 type Upstream struct {
-	Headers map[string]string `yaml:"headers"`
-	Output  Output            `yaml:"output"` // what it leaves open is as for all servers
+	Headers  map[string]string `yaml:"headers"`
+	Output   Output            `yaml:"output"` // what it leaves open is as for all servers
+	Limits   UpstreamLimits    `yaml:"limits"`
+	Timeouts Timeouts          `yaml:"timeouts"`
 }
 
 // Defaults and bounds of the configuration.
@@ -134,6 +137,7 @@ func (c Config) withDefaults() Config {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = defaultDrainTimeout
 	}
+	c.Limits = c.Limits.orDefault()
 	return c
 }
 
@@ -160,7 +164,7 @@ func (c Config) Validate() error {
 	for _, i := range c.Issuers {
 		errs = append(errs, i.validate())
 	}
-	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Output.validate("output"))
+	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Output.validate("output"), c.validateBounds())
 	for server, u := range c.Upstreams {
 		errs = append(errs, u.Output.validate(fmt.Sprintf("upstream %q: output", server)))
 		for header, source := range u.Headers {

@@ -34,6 +34,9 @@ type Gateway struct {
 	watch      *watcher
 	held       *heldCalls
 	rooms      *room.Rooms // for rate limits and token budgets
+	places     *places
+	bodies     atomic.Int64 // bytes of requests in memory
+	breakers   *breakers
 	challenged challenges
 	strangers  strangers
 	keys       keyRequests
@@ -97,6 +100,8 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.sessions = newSessions(g.now)
 	g.held = newHeldCalls(seal, g.now)
 	g.rooms = room.New(log, g.now)
+	g.places = newPlaces()
+	g.breakers = newBreakers(log)
 	g.upstream = &http.Client{Transport: g.dialer.transport(), CheckRedirect: noRedirect}
 	g.stdio = newStdioPool(g)
 	g.watch = newWatcher(g)

@@ -14,6 +14,8 @@ type decision struct {
 	Reason   policy.Reason   `json:"reason"`
 	Path     string          `json:"path,omitempty"` // of an argument that is not valid
 
+	Executed string `json:"executed,omitempty"` // of a call that got no answer: "no" or "unknown"
+
 	RetryAfterSeconds int `json:"retryAfterSeconds,omitempty"` // of a rate limit or a token budget
 
 	MaxAgeSeconds int      `json:"maxAgeSeconds,omitempty"` // of the sign-in that is asked for
@@ -63,6 +65,10 @@ func (x *exchange) govern() error {
 	}
 	got, ok, err := x.takeRoom(v, "")
 	if !ok {
+		return err
+	}
+	if ok, err = x.enter(""); !ok {
+		got.Release()
 		return err
 	}
 	return x.run(v, got)

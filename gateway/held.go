@@ -303,6 +303,9 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 			got.Release()
 		}
 	}()
+	if ok, err = x.enter(" The approval was not used; it is good for a few minutes."); !ok {
+		return false, err
+	}
 	if err := x.stillStands(); err != nil {
 		return false, err
 	}

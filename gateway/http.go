@@ -10,13 +10,11 @@ import (
 	"maps"
 	"mime"
 	"net/http"
-	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"countersign/internal/secret"
 	"countersign/policy"
@@ -33,19 +31,31 @@ func exchangeOf(ctx context.Context) *exchange {
 // newProxy is the transparent part: it streams, and rewrites nothing but lists.
 func (g *Gateway) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport:      timedTransport{g.upstream.Transport},
-		FlushInterval:  -1,
-		Rewrite:        func(p *httputil.ProxyRequest) { exchangeOf(p.In.Context()).rewrite(p) },
-		ModifyResponse: func(res *http.Response) error { return exchangeOf(res.Request.Context()).receive(res) },
-		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r.Context()).broken(err) },
-		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		Transport:     timedTransport{g.upstream.Transport},
+		FlushInterval: -1,
+		Rewrite:       func(p *httputil.ProxyRequest) { exchangeOf(p.In.Context()).rewrite(p) },
+		ModifyResponse: func(res *http.Response) error {
+			x, status := exchangeOf(res.Request.Context()), res.StatusCode
+			err := x.receive(res)
+			x.hurry()
+			x.judgeAnswer(status, err)
+			return err
+		},
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			x := exchangeOf(r.Context())
+			x.judgeAnswer(0, err)
+			if cause := context.Cause(r.Context()); cause != nil && !errors.Is(cause, context.Canceled) {
+				err = cause
+			}
+			x.broken(err)
+		},
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 }
 
 // forwardHTTP sends the exchange to a server behind HTTP and streams its answer back.
 func (x *exchange) forwardHTTP() error {
-	var sent atomic.Bool
-	defer func() { x.finish(sent.Load()) }() // also when the copy is aborted by a panic
+	defer func() { x.finish(x.mayHaveRun()) }() // also when the copy is aborted by a panic
 	target, err := url.Parse(x.server.Endpoint.URL)
 	if err != nil || target.Host == "" || target.User != nil || target.Scheme != "http" && target.Scheme != "https" {
 		return x.upstreamError("The address that is registered for this server cannot be used.")
@@ -55,7 +65,9 @@ func (x *exchange) forwardHTTP() error {
 		x.g.log.Error("upstream credentials are missing", slog.String("server", x.name), slog.Any("error", err))
 		return x.upstreamError("The gateway lacks its credential for this server. Tell its operator.")
 	}
-	ctx := httptrace.WithClientTrace(x.r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	ctx, patience, end := x.endurance(x.r.Context())
+	defer end()
+	x.patience = patience
 	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	if x.streams() { // a stream does not outlive what we know of the caller
 		var cancel context.CancelFunc
@@ -68,7 +80,11 @@ func (x *exchange) forwardHTTP() error {
 	in.URL, in.Host = target, target.Host
 	in.Body, in.ContentLength = http.NoBody, int64(len(x.body))
 	if len(x.body) > 0 {
-		in.Body = io.NopCloser(bytes.NewReader(x.body))
+		// Only a request of which no byte was written is sent again: on a connection that the server had closed. For that the
+		// transport needs a body to begin anew with. It repeats nothing else that has a body and no Idempotency-Key, and that
+		// header passes neither from callers nor from the configuration.
+		in.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
+		in.Body, _ = in.GetBody()
 	}
 	in.Trailer, in.TransferEncoding, in.Form = nil, nil, nil
 	x.g.proxy.ServeHTTP(x.w, in)
@@ -146,11 +162,16 @@ func (x *exchange) receive(res *http.Response) error {
 		return err
 	}
 	res.Trailer = nil
+	if x.patience != nil {
+		x.patience.enter(reading, x.patience.Idle)
+		res.Body = patientBody{res.Body, x.patience}
+	}
 	switch media {
 	case "text/event-stream":
 		x.openStream()
 		res.Header.Set("X-Accel-Buffering", "no")
-		res.Body = &endingStream{ReadCloser: newFilteredStream(res.Body, x.filterEvent), ended: &x.ended}
+		told := &endedStream{filteredStream: newFilteredStream(res.Body, x.filterEvent), x: x}
+		res.Body = hurriedBody{&endingStream{ReadCloser: told, ended: &x.ended}, x}
 		res.ContentLength = -1
 		return nil
 	case "application/json":
@@ -218,34 +239,5 @@ func replaceBody(res *http.Response, body []byte) error {
 	} else {
 		res.Header.Del("Content-Type")
 	}
-	return nil
-}
-
-// broken answers when the server did not, or not as it should.
-func (x *exchange) broken(err error) {
-	x.g.log.Warn("a server did not answer as it should", slog.String("server", x.name), slog.Any("error", err))
-	text := "The server cannot be reached."
-	for _, known := range []error{
-		errRedirect, errCredential, errCompressed, errNotMCP, errTooLong, errForeignSession, errManySessions, errUpstreamMessage, errForbiddenAddress,
-	} {
-		if errors.Is(err, known) {
-			text = "The server cannot be used: " + known.Error() + "."
-		}
-	}
-	_ = x.upstreamError(text)
-}
-
-// upstreamError answers that the server is the trouble. An id, if there is one, gets its answer.
-func (x *exchange) upstreamError(text string) error {
-	x.log.broken = true
-	e := &rpcError{status: http.StatusBadGateway, code: codeUpstream, message: text}
-	if x.message == nil {
-		writeRPCError(x.w, nil, e)
-		return nil
-	}
-	if x.message.request() {
-		e.status = http.StatusOK // clients show the message of an answer, but not of a failed request
-	}
-	writeRPCError(x.w, x.message.id, e)
 	return nil
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"sync/atomic"
+	"time"
 
 	"countersign/client"
 	"countersign/internal/cleanse"
@@ -30,6 +32,9 @@ type exchange struct {
 	attempt  *attempt
 	duty     duty // of the call that runs
 	clean    *cleanse.Filter
+	passage  passage
+	patience *patience // with the server; nil: it was not asked yet
+	hurried  bool      // the caller has to take the answer in time
 	log      callLog
 }
 
@@ -54,6 +59,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 		session: r.Header.Get(headerSession),
 	}
 	x.caller.principal = declareModel(c.principal, r)
+	defer x.leave()
 	defer x.conclude()
 	var err error
 	switch r.Method {
@@ -94,6 +100,9 @@ func (x *exchange) fail(err error) {
 
 // post reads one message and governs it.
 func (x *exchange) post() error {
+	if err := x.admit(); err != nil {
+		return err
+	}
 	raw, err := x.readBody()
 	if err != nil {
 		return err
@@ -145,9 +154,15 @@ func (x *exchange) readBody() ([]byte, error) {
 	if x.r.Header.Get("Content-Encoding") != "" {
 		return nil, &rpcError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, message: "The body must not be compressed."}
 	}
+	control := http.NewResponseController(x.w)
+	_ = control.SetReadDeadline(x.g.now().Add(bodyTime)) // a connection without deadlines is a test's
 	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
+	_ = control.SetReadDeadline(time.Time{})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &rpcError{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, message: "The message is larger than 1 MiB."}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, &rpcError{status: http.StatusRequestTimeout, code: codeParse, message: "The body did not arrive in time."}
 	}
 	if err != nil {
 		return nil, &rpcError{status: http.StatusBadRequest, code: codeParse, message: "The body did not arrive whole."}
@@ -322,6 +337,9 @@ func (x *exchange) sessionRequest() error {
 
 // forward hands the exchange to the server.
 func (x *exchange) forward() error {
+	if ok, err := x.enter(""); !ok {
+		return err
+	}
 	if err := x.stillStands(); err != nil {
 		return err
 	}

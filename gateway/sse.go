@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 // maxEvent bounds one server-sent event, and every other answer of an upstream that is held in memory.
@@ -104,6 +105,10 @@ func (s *events) first(line []byte) []byte {
 	return bytes.TrimPrefix(line, []byte("\ufeff"))
 }
 
+func (e *event) hasID() bool {
+	return slices.ContainsFunc(e.lines, func(line []byte) bool { return bytes.HasPrefix(line, []byte("id:")) })
+}
+
 // append writes the event.
 func (e *event) append(dst []byte) []byte {
 	for _, line := range e.lines {
@@ -125,6 +130,8 @@ type filteredStream struct {
 	filter  func(data []byte) []byte
 	pending []byte
 	err     error
+
+	resumable bool // an event had an id: who loses the stream may ask for the rest
 }
 
 func newFilteredStream(body io.ReadCloser, filter func([]byte) []byte) *filteredStream {
@@ -142,6 +149,7 @@ func (s *filteredStream) Read(p []byte) (int, error) {
 			s.err = err
 			continue
 		}
+		s.resumable = s.resumable || e.hasID()
 		if e.hasData && len(e.data) > 0 {
 			if e.data = s.filter(e.data); e.data == nil {
 				continue

@@ -94,14 +94,16 @@ func (x *exchange) askStdio(i *instance) error {
 	f, err := i.process.ask(x.body, x.streams())
 	if err != nil {
 		sent = !errors.Is(err, errProcess)
+		x.log.sent = sent
 		return x.upstreamError(explain(err))
 	}
+	x.log.sent = true
 	a := &stdioAnswer{x: x, i: i, flight: f}
 	answer, err := a.wait()
 	x.log.upstream += x.g.now().Sub(began)
 	switch {
 	case err != nil && a.events:
-		a.event(errorMessage(x.message.id, &rpcError{code: codeUpstream, message: explain(err)}))
+		a.event(x.noAnswer(explain(err)))
 		x.log.broken = true
 		return nil
 	case err != nil:

@@ -149,7 +149,7 @@ func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
 	var err error
 	select {
 	case w.slots <- struct{}{}:
-		offer, version, err = w.g.readOffer(ctx, s.Name, s.Endpoint, nil)
+		offer, version, err = w.readOffer(ctx, s)
 		<-w.slots
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -175,6 +175,24 @@ func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
 	if report {
 		w.report(s, e, offer, seen)
 	}
+}
+
+// readOffer is the gateway's, unless the server failed too often by now.
+func (w *watcher) readOffer(ctx context.Context, s *policy.Server) (offer client.Offer, version string, err error) {
+	judge, err := w.g.breakers.allow(s, forLooks)
+	if err != nil {
+		return client.Offer{}, "", err
+	}
+	offer, version, err = w.g.readOffer(ctx, s.Name, s.Endpoint, nil)
+	switch {
+	case w.g.ctx.Err() != nil:
+		judge(errUncounted)
+	case err != nil && (passing(err) || errors.Is(err, context.DeadlineExceeded)):
+		judge(err)
+	default:
+		judge(nil)
+	}
+	return offer, version, err
 }
 
 // offersHeld reports whether something that the policy holds is served here just as it is pinned. The control plane may
@@ -268,6 +286,7 @@ func (w *watcher) lookAround(ctx context.Context, all bool) {
 	}
 	servers := snapshot.Index.Document().Servers
 	w.release(servers)
+	w.g.breakers.keep(servers)
 	var looks errgroup.Group
 	looks.SetLimit(observersMax)
 	for i := range servers {

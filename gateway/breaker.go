@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"countersign/policy"
+)
+
+// breakers keep callers from waiting for servers that do not work. There is one for the calls to each endpoint, and one
+// for our own looks at it.
+//
+//	closed ──five failures in a row──▶ open ──ten seconds──▶ half-open ──one that works──▶ closed
+//	                                    ▲                        └──one that fails──┐
+//	                                    └───────────────────────────────────────────┘
+//
+// Failures are those of reaching the server: no connection, no answer in time, an HTTP status of 500 and above that is no
+// message of MCP. What a tool says is none of them, and what policy denies never comes here. An endpoint that changes
+// begins anew.
+type breakers struct {
+	log  *slog.Logger
+	rest time.Duration // how long one stays open
+
+	mu  sync.Mutex
+	all map[breakerKey]*gobreaker.TwoStepCircuitBreaker[struct{}]
+}
+
+type breakerKey struct {
+	endpointKey
+	purpose breakerPurpose
+}
+
+type breakerPurpose string
+
+const (
+	forCalls breakerPurpose = "calls"
+	forLooks breakerPurpose = "looks" // at what the server offers
+)
+
+// Bounds of breaking.
+const (
+	breakAfter = 5 // failures in a row
+	breakFor   = 10 * time.Second
+)
+
+var (
+	errBroken = errors.New("the server failed several times in a row, so the gateway does not try it for some seconds")
+	// errUncounted is for what says nothing of the server, such as a caller who has gone.
+	errUncounted = errors.New("this says nothing of the server")
+)
+
+func newBreakers(log *slog.Logger) *breakers {
+	return &breakers{log: log, rest: breakFor, all: map[breakerKey]*gobreaker.TwoStepCircuitBreaker[struct{}]{}}
+}
+
+// allow asks whether the server may be tried now. done is told once what came of it: nil, errUncounted or a failure.
+func (b *breakers) allow(s *policy.Server, purpose breakerPurpose) (done func(error), err error) {
+	key := breakerKey{keyOf(s), purpose}
+	b.mu.Lock()
+	one := b.all[key]
+	if one == nil {
+		one = b.make(s.Name, purpose)
+		b.all[key] = one
+	}
+	b.mu.Unlock()
+	if done, err = one.Allow(); err != nil {
+		return nil, errBroken
+	}
+	return done, nil
+}
+
+func (b *breakers) make(server string, purpose breakerPurpose) *gobreaker.TwoStepCircuitBreaker[struct{}] {
+	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: server, MaxRequests: 1, Timeout: b.rest,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakAfter },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errUncounted) },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			b.log.Warn("a circuit breaker changed", slog.String("server", server), slog.String("purpose", string(purpose)),
+				slog.String("from", from.String()), slog.String("to", to.String()))
+		},
+	})
+}
+
+// keep drops the breakers of endpoints that the policy does not have any more.
+func (b *breakers) keep(servers []policy.Server) {
+	current := map[endpointKey]bool{}
+	for i := range servers {
+		current[keyOf(&servers[i])] = true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key := range b.all {
+		if !current[key.endpointKey] {
+			delete(b.all, key)
+		}
+	}
+}
+
+// BreakerState is the state of one circuit breaker.
+type BreakerState struct {
+	Server  string // its name
+	Purpose string // calls, or looks at what it offers
+	State   string // closed, half-open or open
+}
+
+// States lists the breakers of endpoints that were tried, by name of the server.
+func (b *breakers) States() []BreakerState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	states := make([]BreakerState, 0, len(b.all))
+	for key, one := range b.all {
+		states = append(states, BreakerState{one.Name(), string(key.purpose), one.State().String()})
+	}
+	slices.SortFunc(states, func(x, y BreakerState) int {
+		return strings.Compare(x.Server+"\x00"+x.Purpose, y.Server+"\x00"+y.Purpose)
+	})
+	return states
+}
