@@ -10,6 +10,10 @@ import (
 // TestMain also is the stdio server of the tests: the test binary starts itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == stdioArgument {
+		if os.Args[2] == "hostile" {
+			serveHostileStdio()
+			return
+		}
 		serveTestStdio(os.Args[2])
 		return
 	}
