@@ -18,6 +18,8 @@ func (s *Server) agentOperations() []operation {
 		{get, "/v1/agents/:id", read, "An agent and its owner.", reads(s.readAgent)},
 		{put, "/v1/agents/:id", change, "Make an agent what is said. Its client stays.", changes(s, s.changeAgent)},
 		{post, "/v1/agents/:id/end", change, "Take an agent's owner away, for good. The client can be given an owner again.", changes(s, s.stopAgent)},
+		{get, "/v1/agents/:id/keys", read, "The keys of an agent, newest first, also those that are over. A person makes them, in the console.", lists(s.listAgentKeys)},
+		{post, "/v1/agents/:id/keys/:key/end", change, "End a key, for good. Gateways refuse it as soon as the policy has reached them.", acts(s, s.stopAgentKey)},
 		{get, "/v1/unowned-agents", read, "Agents that called or asked for approvals of late, and that nobody owns.", lists(s.listSeenAgents)},
 		{get, "/v1/agent-owners", change, "People who can own an agent: those who have signed in once.", lists(s.listOwners)},
 	}
@@ -31,6 +33,8 @@ type agentJSON struct {
 	OwnerName string     `json:"owner_name"`
 	OwnerGone bool       `json:"owner_gone" doc:"The owner's account is switched off."`
 	Note      string     `json:"note"`
+	Models    []string   `json:"models" doc:"Exact names, sorted: gateways take them for attested."`
+	Keys      int        `json:"keys" doc:"How many of its keys are open."`
 	CreatedAt time.Time  `json:"created_at"`
 	ChangedAt time.Time  `json:"changed_at"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
@@ -43,7 +47,7 @@ func (a agentJSON) address() string { return "/v1/agents/" + a.ID }
 func agentOf(a registry.Agent) agentJSON {
 	return agentJSON{
 		ID: a.ID, Agent: a.Agent, Name: a.Name, Owner: a.OwnerID, OwnerName: a.OwnerName, OwnerGone: a.OwnerGone, Note: a.Note,
-		CreatedAt: a.CreatedAt, ChangedAt: a.ChangedAt, EndedAt: a.EndedAt, Version: a.Version,
+		Models: a.Models, Keys: a.Keys, CreatedAt: a.CreatedAt, ChangedAt: a.ChangedAt, EndedAt: a.EndedAt, Version: a.Version,
 	}
 }
 
@@ -52,10 +56,12 @@ type newAgentJSON struct {
 	Name  string `json:"name,omitempty" doc:"For people; left out, it is that of the client."`
 	Owner string `json:"owner" doc:"The id of a person, as GET /v1/agent-owners gives it."`
 	Note  string `json:"note,omitempty"`
+
+	Models []string `json:"models,omitempty" doc:"The exact names of the models that it runs with."`
 }
 
 func (n newAgentJSON) agent() registry.NewAgent {
-	return registry.NewAgent{Agent: n.Agent, Name: n.Name, OwnerID: n.Owner, Note: n.Note}
+	return registry.NewAgent{Agent: n.Agent, Name: n.Name, OwnerID: n.Owner, Note: n.Note, Models: n.Models}
 }
 
 type agentQuery struct {
@@ -110,4 +116,30 @@ type ownerJSON struct {
 func (s *Server) listOwners(c echo.Context, who identity.Principal, _ everything) (registry.Page[ownerJSON], error) {
 	owners, err := s.registry.Owners(c.Request().Context(), who)
 	return whole(owners, func(o registry.Owner) ownerJSON { return ownerJSON(o) }), err
+}
+
+// agentKeyJSON is a key of an agent; the key itself is nowhere.
+type agentKeyJSON struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Shown     string     `json:"shown" doc:"Its last characters, to tell it by."`
+	CreatedBy string     `json:"created_by"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+}
+
+func agentKeyOf(k registry.AgentKey) agentKeyJSON {
+	return agentKeyJSON{
+		ID: k.ID, Name: k.Name, Shown: k.Shown, CreatedBy: k.CreatedByName, CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, EndedAt: k.EndedAt,
+	}
+}
+
+func (s *Server) listAgentKeys(c echo.Context, who identity.Principal, _ everything) (registry.Page[agentKeyJSON], error) {
+	keys, err := s.registry.AgentKeys(c.Request().Context(), who, c.Param("id"))
+	return whole(keys, agentKeyOf), err
+}
+
+func (s *Server) stopAgentKey(c echo.Context, who identity.Principal, in reasonJSON) (*agentKeyJSON, error) {
+	return said(agentKeyOf)(s.registry.EndAgentKey(c.Request().Context(), who, c.Param("id"), c.Param("key"), in.Reason))
 }

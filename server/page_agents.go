@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -21,6 +22,9 @@ func (s *Server) agentRoutes() []route {
 		{get, "/agents/:id/edit", person(identity.ChangeAgent), s.editAgentPage},
 		{post, "/agents/:id", person(identity.ChangeAgent), s.saveAgent},
 		{post, "/agents/:id/end", person(identity.ChangeAgent), s.endAgent},
+		{get, "/agents/:id", person(identity.ReadRegistry), s.agentPage},
+		{post, "/agents/:id/keys", person(identity.IssueKey), s.makeAgentKey},
+		{post, "/agents/:id/keys/:key/end", person(identity.ChangeAgent), s.endAgentKey},
 	}
 }
 
@@ -47,10 +51,9 @@ func (s *Server) showAgents(c echo.Context, who identity.Principal, status int, 
 		return err
 	}
 	for _, a := range found.Items {
-		view.Agents = append(view.Agents, web.AgentLine{
-			ID: a.ID, Agent: a.Agent, Name: a.Name, Owner: a.OwnerName, OwnerGone: a.OwnerGone, Note: a.Note, Version: a.Version,
-			ChangedAt: a.ChangedAt, EndedAt: a.EndedAt, Asked: len(errs) > 0 && a.ID == c.Param("id"),
-		})
+		line := agentLine(a)
+		line.Asked = len(errs) > 0 && a.ID == c.Param("id")
+		view.Agents = append(view.Agents, line)
 	}
 	if filter.After == "" && !view.Ended && view.Query == "" {
 		seen, err := s.registry.SeenAgents(ctx, who)
@@ -65,6 +68,13 @@ func (s *Server) showAgents(c echo.Context, who identity.Principal, status int, 
 	return render(c, status, web.AgentsPage(s.page(c, who, "Agents", "/agents"), view))
 }
 
+func agentLine(a registry.Agent) web.AgentLine {
+	return web.AgentLine{
+		ID: a.ID, Agent: a.Agent, Name: a.Name, Owner: a.OwnerName, OwnerGone: a.OwnerGone, Note: a.Note, Models: a.Models, Open: a.Keys,
+		Version: a.Version, ChangedAt: a.ChangedAt, EndedAt: a.EndedAt,
+	}
+}
+
 func (s *Server) newAgentPage(c echo.Context, who identity.Principal) error {
 	return s.showAgent(c, who, http.StatusOK, web.AgentForm{Agent: c.QueryParam("agent")}, "")
 }
@@ -77,7 +87,7 @@ func (s *Server) editAgentPage(c echo.Context, who identity.Principal) error {
 	if a.EndedAt != nil {
 		return c.Redirect(http.StatusSeeOther, "/agents?ended=1")
 	}
-	form := web.AgentForm{ID: a.ID, Version: a.Version, Agent: a.Agent, Name: a.Name, Note: a.Note}
+	form := web.AgentForm{ID: a.ID, Version: a.Version, Agent: a.Agent, Name: a.Name, Note: a.Note, Models: strings.Join(a.Models, "\n")}
 	return s.showAgent(c, who, http.StatusOK, form, a.OwnerID)
 }
 
@@ -104,7 +114,7 @@ func (s *Server) showAgent(c echo.Context, who identity.Principal, status int, f
 // saveAgent registers an agent, or changes that of the address.
 func (s *Server) saveAgent(c echo.Context, who identity.Principal) error {
 	ctx, id := c.Request().Context(), c.Param("id")
-	n := registry.NewAgent{Agent: c.FormValue("agent"), Name: c.FormValue("name"), OwnerID: c.FormValue("owner"), Note: c.FormValue("note")}
+	n := registry.NewAgent{Agent: c.FormValue("agent"), Name: c.FormValue("name"), OwnerID: c.FormValue("owner"), Note: c.FormValue("note"), Models: lines(c.FormValue("models"))}
 	var saved registry.Agent
 	var err error
 	if id == "" {
@@ -117,7 +127,7 @@ func (s *Server) saveAgent(c echo.Context, who identity.Principal) error {
 		if !ok || problem.Is(err, problem.Forbidden) {
 			return err
 		}
-		form := web.AgentForm{ID: id, Version: version(c), Agent: n.Agent, Name: n.Name, Note: n.Note, Errors: errs}
+		form := web.AgentForm{ID: id, Version: version(c), Agent: n.Agent, Name: n.Name, Note: n.Note, Models: c.FormValue("models"), Errors: errs}
 		return s.showAgent(c, who, status, form, n.OwnerID)
 	}
 	return s.done(c, "/agents", saved.OwnerName+" answers for “"+cmp.Or(brief(saved.Name), saved.Agent)+"” and cannot approve its calls.")

@@ -71,3 +71,69 @@ func TestAutomationKeepsAgents(t *testing.T) {
 	admin.call(post, at+"/end", `{"reason":"sold"}`, "If-Match", changed.header.Get("ETag")).want(t, http.StatusOK, `"ended_at"`)
 	admin.get("/v1/agents/agt_none").wantProblem(t, http.StatusNotFound, "no_such_agent")
 }
+
+func TestKeysOfAnAgentInAPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada, vera := w.signIn("ada"), w.signIn("vera")
+	owner := read[string](w, `select id from people where subject = 'vera'`)
+	ada.post("/agents", url.Values{"agent": {"nightly"}, "owner": {owner}, "models": {"claude\ngpt"}}).want(t, http.StatusSeeOther)
+	at := "/agents/" + read[string](w, `select id from agents`)
+	ada.get(at+"/edit").want(t, http.StatusOK, "claude\ngpt</textarea>")
+	ada.get(at).want(t, http.StatusOK, "It has no key", "Make it and show the key", "claude", `value="90" selected`)
+	if page := vera.get(at).want(t, http.StatusOK, "It has no key"); strings.Contains(page.body, "<form method=\"post\" action=\"/agents") {
+		t.Error("a viewer is offered a key")
+	}
+	vera.post(at+"/keys", url.Values{"name": {"k"}, "expires": {"90"}}).want(t, http.StatusForbidden)
+	ada.post(at+"/keys", url.Values{"expires": {"90"}}).want(t, http.StatusBadRequest, "This is needed.")
+	for _, days := range []string{"", "0", "-1", "91", "366", "9999999999"} {
+		ada.post(at+"/keys", url.Values{"name": {"k"}, "expires": {days}}).want(t, http.StatusBadRequest, "Say when it expires.")
+	}
+	made := ada.post(at+"/keys", url.Values{"name": {"build <b>farm"}, "expires": {"30"}}).want(t, http.StatusCreated, "csa_", "build &lt;b&gt;farm")
+	if cache := made.header.Get("Cache-Control"); !strings.Contains(cache, "no-store") {
+		t.Errorf("the page with the key may be kept: %q", cache)
+	}
+	key := read[string](w, `select id from agent_keys`)
+	secret := made.body[strings.Index(made.body, "csa_"):][:53]
+	if page := ada.get(at).want(t, http.StatusOK, "build &lt;b&gt;farm", "csa_…"+secret[49:]); strings.Contains(page.body, secret) {
+		t.Error("the key is shown again")
+	}
+	vera.post(at+"/keys/"+key+"/end", url.Values{}).want(t, http.StatusForbidden)
+	ada.post(at+"/keys/"+key+"/end", url.Values{"reason": {"a\u202eb"}}).want(t, http.StatusBadRequest, `class="act" open`)
+	ada.post(at+"/keys/"+key+"/end", url.Values{"reason": {"lost"}}).want(t, http.StatusSeeOther)
+	ada.post(at+"/keys/"+key+"/end", url.Values{}).want(t, http.StatusConflict, "This key has ended already.")
+	w.exec(`update sessions set auth_time = auth_time - interval '10 minutes'`)
+	ada.get(at).want(t, http.StatusOK, "/auth/login?fresh=1&amp;return=%2Fagents%2Fagt_", "Sign in again")
+	ada.post(at+"/keys", url.Values{"name": {"k"}, "expires": {"30"}}).want(t, http.StatusForbidden, "Sign in again to do this")
+	if n := read[int](w, `select count(*) from agent_keys`); n != 1 {
+		t.Errorf("there are %d keys", n)
+	}
+}
+
+func TestAutomationEndsKeysAndMakesNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada := w.signIn("ada")
+	admin, viewer := w.automation("", identity.Admin), w.automation("", identity.Viewer)
+	owner := read[string](w, `select id from people where subject = 'ada'`)
+	made := admin.call(post, "/v1/agents", `{"agent":"nightly","owner":"`+owner+`","models":["gpt","claude"]}`).
+		want(t, http.StatusCreated, `"models":["claude","gpt"]`, `"keys":0`)
+	if made.header.Get("Policy-Revision") == "" {
+		t.Error("the policy did not move")
+	}
+	at := made.header.Get("Location")
+	ada.post(strings.TrimPrefix(at, "/v1")+"/keys", url.Values{"name": {"farm"}, "expires": {"30"}}).want(t, http.StatusCreated)
+	listed := viewer.get(at+"/keys").want(t, http.StatusOK, `"name":"farm"`, `"shown":"`, `"expires_at":"`)
+	if strings.Contains(listed.body, "csa_") || strings.Contains(listed.body, "hash") {
+		t.Errorf("the list gives too much: %s", listed.body)
+	}
+	viewer.get("/v1/agents/agt_none/keys").wantProblem(t, http.StatusNotFound, "no_such_agent")
+	admin.call(post, at+"/keys", `{"name":"k"}`).want(t, http.StatusMethodNotAllowed)
+	end := at + "/keys/" + read[string](w, `select id from agent_keys`) + "/end"
+	viewer.call(post, end, `{}`).wantProblem(t, http.StatusForbidden, "not_allowed")
+	admin.call(post, at+"/keys/agk_none/end", `{}`).wantProblem(t, http.StatusNotFound, "no_such_key")
+	if r := admin.call(post, end, `{"reason":"lost"}`).want(t, http.StatusOK, `"ended_at"`); r.header.Get("Policy-Revision") == "" {
+		t.Error("the end of a key did not move the policy")
+	}
+	admin.call(post, end, `{}`).wantProblem(t, http.StatusConflict, "key_ended")
+}

@@ -21,6 +21,8 @@ type Agents struct {
 type AgentLine struct {
 	ID, Agent, Name, Owner, Note string
 	OwnerGone                    bool
+	Models                       []string
+	Open                         int // keys
 	Version                      int64
 	ChangedAt                    time.Time
 	EndedAt                      *time.Time
@@ -40,6 +42,7 @@ func (s SeenAgent) register() string { return "/agents/new?agent=" + url.QueryEs
 // AgentForm registers an agent, or changes the one of ID.
 type AgentForm struct {
 	ID, Agent, Name, Note string
+	Models                string // one a line
 	Version               int64
 	Owners                []Option
 	Errors                Errors
@@ -57,4 +60,37 @@ func (f AgentForm) address() string {
 		return "/agents/" + f.ID
 	}
 	return "/agents"
+}
+
+// AgentView is one agent.
+type AgentView struct {
+	AgentLine
+
+	Keys     []AgentKeyLine
+	Timeline []Event
+	May      bool   // change it, and make and end its keys
+	Fresh    bool   // the reader signed in of late enough to make one
+	KeyName  string // as it was typed
+	Lives    []Option
+	Reason   string
+	Errors   Errors // of what was not taken
+}
+
+// signIn is where somebody signs in again, to come back.
+func (v AgentView) signIn() string {
+	return "/auth/login?fresh=1&return=" + url.QueryEscape("/agents/"+v.ID)
+}
+
+// AgentKeyLine is one key of an agent.
+type AgentKeyLine struct {
+	ID, Name, Shown, By  string
+	CreatedAt, ExpiresAt time.Time
+	EndedAt              *time.Time
+	Asked                bool // its end is what was not taken
+}
+
+// IssuedKey shows a key, this once.
+type IssuedKey struct {
+	AgentID, Agent, Name, Secret string
+	Until                        string
 }
