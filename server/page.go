@@ -23,7 +23,8 @@ var sections = map[string]identity.Action{
 	"/servers/new": identity.RegisterServer, "/grants": identity.ReadPolicy, "/guardrails": identity.ReadPolicy,
 	"/gateways": identity.ReadGateways, "/clients": identity.ReadGateways, "/policy": identity.ReadPolicy, "/policy/revisions": identity.ReadPolicy, "/policy/explain": identity.ReadPolicy,
 	"/policy/tests": identity.ReadPolicy, "/policy/access": identity.ReadPolicy, "/policy/suspensions": identity.ReadPolicy, "/policy/keys": identity.ReadGateways, "/policy/suspensions/new": identity.ChangeGrant, "/audit": identity.ReadAudit,
-	"/channels": identity.ReadChannels,
+	"/channels": identity.ReadChannels, "/usage": identity.ReadUsage, "/usage/calls": identity.ReadCallers, "/usage/prices": identity.ReadUsage,
+	"/unknown-servers": identity.ReadUsage, "/alerts": identity.ReadAlerts,
 }
 
 // page fills in what every page has. Counts that cannot be read are left out: they are no reason to fail.
@@ -38,6 +39,9 @@ func (s *Server) page(c echo.Context, who identity.Principal, title, section str
 	}
 	if counts, err := s.counts(c, who); err == nil {
 		p.Waiting = counts.Waiting
+	}
+	if open, urgent, err := s.usage.OpenAlerts(c.Request().Context(), who); err == nil {
+		p.Alerts, p.Urgent = open, urgent > 0
 	}
 	if held, err := s.registry.DriftCount(c.Request().Context(), who); err == nil {
 		p.Held = held

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (s *Server) overviewPage(c echo.Context, who identity.Principal) error {
 	if err != nil {
 		return err
 	}
-	view := web.Overview{Tasks: append(o.tasks(), s.tellingTasks(c.Request().Context(), who)...), Facts: o.facts(), Steps: s.firstSteps(o, who)}
+	view := web.Overview{Tasks: slices.Concat(o.tasks(), s.alertTasks(c.Request().Context(), who), s.tellingTasks(c.Request().Context(), who)), Facts: o.facts(), Steps: s.firstSteps(o, who)}
 	view.Headline, view.Sub = o.headline(len(view.Steps) > 0)
 	for _, g := range o.rollout.Gateways {
 		line := web.GatewayLine{ID: g.ID, Name: g.Name, State: string(g.State), Revision: g.Revision}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -11,38 +12,81 @@ import (
 	"countersign/web"
 )
 
-// trafficSpan is how far back the pages about calls look: thirty days, today included.
+// trafficSpan is how far back the pages about single tools look: thirty days, today included.
 const trafficSpan = 29 * 24 * time.Hour
 
+// recentCalls is how many calls the page of a server lists.
+const recentCalls = 20
+
+// serverTrafficPage is how calls to one server went in a span of time.
 func (s *Server) serverTrafficPage(c echo.Context, who identity.Principal) error {
 	ctx := c.Request().Context()
 	server, err := s.registry.Server(ctx, who, c.Param("id"))
 	if err != nil {
 		return err
 	}
-	since := s.cfg.Now().Add(-trafficSpan)
-	traffic, err := s.usage.ServerTraffic(ctx, who, server.Name, since)
-	if err != nil {
-		return err
+	q := usageQuery{view: web.UsageFilter{Path: c.Request().URL.Path, Errors: web.Errors{}, MayName: who.Can(identity.ReadCallers, server.TeamID) == nil}}
+	q.setSpan(c, s.cfg.Now().UTC())
+	q.filter.Server = server.Name
+	view := web.ServerTraffic{Server: serverHead(who, server, "traffic"), UsageFilter: q.view}
+	for _, read := range []func(echo.Context, identity.Principal, usage.Filter, *web.ServerTraffic) error{s.readTotals, s.readTools, s.readCallers, s.readRecent} {
+		if err := read(c, who, q.filter, &view); err != nil {
+			return err
+		}
 	}
-	callers, err := s.usage.CallersOf(ctx, who, server.Name, "", since)
-	if err != nil {
-		return err
-	}
-	view := web.ServerTraffic{
-		Server: serverHead(who, server, "traffic"), UsageFilter: web.UsageFilter{SpanWords: "the last 30 days"}, Callers: callerViews(callers.Items),
-	}
-	for _, d := range traffic.Days {
-		view.Points = append(view.Points, web.UsageTotals{
-			Day: web.Day{At: d.Day, Allowed: int(d.Allowed), Denied: int(d.Denied), Held: int(d.Held), Failed: int(d.Failed)}, TookP50: d.P50, TookP95: d.P95,
-		})
-	}
-	for _, t := range traffic.Tools {
-		view.Tools = append(view.Tools, web.ToolTraffic{
-			Name: t.Tool, Calls: int(t.Calls), Denied: int(t.Denied), Held: int(t.Held), Failed: int(t.Failed), P50: t.P50, P95: t.P95, Last: &t.Last,
-		})
-	}
+	narrowed := "?" + url.Values{"server": {server.Name}, "span": {c.QueryParam("span")}}.Encode()
+	view.Usage, view.Calls = "/usage"+narrowed, "/usage/calls"+narrowed
 	return render(c, http.StatusOK, web.ServerTrafficPage(s.serverTitle(c, who, view.Server), view))
+}
+
+func (s *Server) readTotals(c echo.Context, who identity.Principal, f usage.Filter, view *web.ServerTraffic) error {
+	summary, err := s.usage.Summary(c.Request().Context(), who, f)
+	if err != nil {
+		return err
+	}
+	view.Totals = totalsView(summary.Now)
+	if summary.BeforeKnown {
+		before := totalsView(summary.Before)
+		view.Before = &before
+	}
+	series, err := s.usage.Series(c.Request().Context(), who, f)
+	view.Points = pointViews(series)
+	return err
+}
+
+func (s *Server) readTools(c echo.Context, who identity.Principal, f usage.Filter, view *web.ServerTraffic) error {
+	tools, err := s.usage.Breakdown(c.Request().Context(), who, f, usage.ByTool, mostUsageRows)
+	for _, t := range tools.Rows {
+		view.Tools = append(view.Tools, web.ToolTraffic{
+			Name: t.Key, Calls: int(t.Calls), Denied: int(t.Denied), Held: int(t.Held), Failed: int(t.Failed), Errors: int(t.Errors), P50: t.TookP50, P95: t.TookP95,
+			Last: &t.LastAt,
+		})
+	}
+	return err
+}
+
+func (s *Server) readCallers(c echo.Context, who identity.Principal, f usage.Filter, view *web.ServerTraffic) error {
+	callers, err := s.usage.CallersOf(c.Request().Context(), who, f.Server, "", f.Since)
+	view.Callers = callerViews(callers.Items)
+	return err
+}
+
+// readRecent lists the last calls to those who may see who made them.
+func (s *Server) readRecent(c echo.Context, who identity.Principal, f usage.Filter, view *web.ServerTraffic) error {
+	if !view.MayName {
+		return nil
+	}
+	page, err := s.usage.Records(c.Request().Context(), who, usage.RecordFilter{Filter: f}, "", recentCalls)
+	if err != nil {
+		return err
+	}
+	for _, r := range page.Items {
+		if r.Filtered > 0 {
+			view.MadeSafe++
+		}
+	}
+	view.Recent, err = s.callLines(c, who, page.Items)
+	return err
 }
 
 func callerViews(callers []usage.Caller) []web.Caller {

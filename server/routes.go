@@ -28,7 +28,7 @@ const (
 // of machines are in the tables of operations, which also make the OpenAPI document (operations).
 func (s *Server) routes() []route {
 	return slices.Concat(s.commonRoutes(), s.consoleRoutes(), s.machineRoutes(), s.catalogRoutes(),
-		s.approvalPageRoutes(), s.importRoutes(), s.clientRoutes(), s.grantRoutes(), s.guardrailRoutes(), s.policyPagesRoutes(), s.deedRoutes(), s.channelRoutes(), s.agentRoutes())
+		s.approvalPageRoutes(), s.importRoutes(), s.clientRoutes(), s.grantRoutes(), s.guardrailRoutes(), s.policyPagesRoutes(), s.deedRoutes(), s.channelRoutes(), s.agentRoutes(), s.usageRoutes(), s.alertRoutes())
 }
 
 func (s *Server) commonRoutes() []route {

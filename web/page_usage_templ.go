@@ -683,7 +683,7 @@ func noUsage(v Usage) templ.Component {
 				}
 				return nil
 			})
-			templ_7745c5c3_Err = empty("chart-column", "No calls in "+v.SpanWords, "Gateways report every call that they decide, allowed or not; it shows here within seconds. The first one takes a server whose tools are pinned, a grant, and an agent that is pointed at a gateway.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var22), templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = empty("chart-column", "No calls in "+v.SpanWords, "Gateways report every call that they decide, allowed or not; it shows here within seconds. Look further back, or make the first one: it takes a server whose tools are pinned, a grant, and an agent that is pointed at a gateway.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var22), templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -126,7 +126,6 @@ func shareWords(n, of int) string {
 	return threeDigits(float64(int(part*10+.5))/10) + " %"
 }
 
-
 // Money is an amount of millionths of a currency as people read it: 1,204.12 EUR. What is there is never said to be 0.
 func Money(micros int64, currency string) string {
 	if micros > 0 && micros < 10_000 {
