@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"flag"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -31,32 +35,33 @@ const (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	program := buildEverything(t)
-	legacy, modern := startEverything(t, program, "-stateless=false"), startEverything(t, program, "-stateless=true")
+	direct := everything{startEverything(t, program, false), startEverything(t, program, true)}
+	governed := everything{startEverything(t, program, false), startEverything(t, program, true)}
 	in := startUp(t)
 	ada := newClerk(t, in.console, "ada")
 	ada.endGuardrails(t)
-	ada.registerEverything(t, conformanceServer+"-legacy", legacy)
-	ada.registerEverything(t, conformanceServer+"-modern", modern)
+	ada.registerEverything(t, conformanceServer+"-legacy", governed.legacy)
+	ada.registerEverything(t, conformanceServer+"-modern", governed.modern)
 	ada.grantEverything(t, conformanceAgent, conformanceServer+"-legacy\n"+conformanceServer+"-modern")
 	eventually(t, "the grant reaches the gateway", func() bool {
 		return len(in.toolNames(t, conformanceAgent, conformanceServer+"-legacy")) > 0 && len(in.toolNames(t, conformanceAgent, conformanceServer+"-modern")) > 0
 	})
 	text := "| suite | scenario | direct | through | same |\n|---|---|---|---|---|\n"
 	for _, s := range suites {
-		server, name := legacy, conformanceServer+"-legacy"
+		address, name := direct.legacy, conformanceServer+"-legacy"
 		if s.stateless {
-			server, name = modern, conformanceServer+"-modern"
+			address, name = direct.modern, conformanceServer+"-modern"
 		}
 		front := in.signedIn(t, conformanceAgent, name)
-		var direct, through findings
+		var want, got findings
 		var both sync.WaitGroup
-		both.Go(func() { direct = s.run(t.Context(), t, server) })
-		both.Go(func() { through = s.run(t.Context(), t, front) })
+		both.Go(func() { want = s.run(t.Context(), t, address) })
+		both.Go(func() { got = s.run(t.Context(), t, front) })
 		both.Wait()
-		rows, differing := s.table(direct, through)
+		rows, differing := s.table(want, got)
 		text += rows
 		for _, scenario := range differing {
-			t.Errorf("%s: %s differs (-direct +through):\n%s", s.name, scenario, cmp.Diff(direct[scenario], through[scenario]))
+			t.Errorf("%s: %s differs (-direct +through):\n%s", s.name, scenario, cmp.Diff(want[scenario], got[scenario]))
 		}
 	}
 	if *conformanceTable != "" {
@@ -77,13 +82,17 @@ func buildEverything(t *testing.T) (path string) {
 	return path
 }
 
+// everything are the addresses of two servers that run only for one of the two sides: what one run has a server announce
+// is announced to all who listen.
+type everything struct{ legacy, modern string }
+
 // startEverything runs that server and gives its address.
-func startEverything(t *testing.T, path, mode string) string {
+func startEverything(t *testing.T, path string, stateless bool) string {
 	t.Helper()
 	listener := freePort(t)
 	address := listener.Addr().String()
 	_ = listener.Close()
-	command := exec.CommandContext(t.Context(), path, "-http="+address, mode) //nolint:gosec // built above
+	command := exec.CommandContext(t.Context(), path, "-http="+address, fmt.Sprintf("-stateless=%t", stateless)) //nolint:gosec // built above
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,14 +190,23 @@ func (in *installed) signedIn(t *testing.T, person, server string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(&httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL, p.Out.Host = target, p.In.Host
 			p.Out.Header.Set("Authorization", "Bearer "+token)
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
-	})
+		ErrorLog:     log.New(io.Discard, "", 0), // clients leave their streams when they please
+	}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		whole, err := io.ReadAll(r.Body) // or an answer that comes before the end of the request may be lost
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(whole))
+		proxy.ServeHTTP(w, r)
+	}))
 	t.Cleanup(func() {
 		front.CloseClientConnections()
 		front.Close()
