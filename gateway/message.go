@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 
 	"countersign/canonical"
 )
@@ -108,7 +110,7 @@ func (m *message) readEnvelope(fields []canonical.Member) error {
 			}
 		case "id":
 			if !validID(f.Value) {
-				return invalid("The id is neither a string nor a number.")
+				return invalid("The id is neither a string nor an integer that every parser keeps.")
 			}
 			m.id = f.Value
 		case "method":
@@ -129,6 +131,9 @@ func (m *message) readEnvelope(fields []canonical.Member) error {
 	}
 	switch {
 	case m.method != "" && answers == 0:
+		if strings.HasPrefix(m.method, "notifications/") == m.request() {
+			return invalid("A notification has no id, and everything else has one.") // what has none would be done, and neither counted nor recorded
+		}
 		return nil
 	case m.method == "" && answers == 1 && m.id != nil:
 		return nil
@@ -136,11 +141,19 @@ func (m *message) readEnvelope(fields []canonical.Member) error {
 	return invalid("The message is neither a request, nor a notification, nor an answer.")
 }
 
-// maxID bounds an id, which is echoed.
-const maxID = 256
+// Bounds of an id, which is echoed: as a text, and as a number that a float64 keeps.
+const (
+	maxID      = 256
+	maxInteger = 1<<53 - 1
+)
 
+// validID accepts a text, and an integer that a server will not write in another way when it answers.
 func validID(raw json.RawMessage) bool {
-	return len(raw) > 0 && len(raw) <= maxID && (raw[0] == '"' || raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9')
+	if len(raw) == 0 || len(raw) > maxID {
+		return false
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	return raw[0] == '"' || err == nil && n <= maxInteger && n >= -maxInteger && strconv.FormatInt(n, 10) == string(raw)
 }
 
 func (m *message) readParams(fields []canonical.Member) error {

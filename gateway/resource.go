@@ -91,7 +91,7 @@ func (g *Gateway) authenticate(w http.ResponseWriter, r *http.Request) *caller {
 // names that do not belong there, which is what DNS rebinding looks like.
 func (g *Gateway) fromAllowedOrigin(r *http.Request) bool {
 	resource, err := url.Parse(g.config().Resource)
-	if err != nil { // Validate parsed it
+	if err != nil || r.URL.IsAbs() && r.URL.Scheme != "http" && r.URL.Scheme != "https" { // Validate parsed the first
 		return false
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)

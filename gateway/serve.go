@@ -151,7 +151,7 @@ func (x *exchange) readBody() ([]byte, error) {
 	if len(types) != 1 || err != nil || media != "application/json" || charset != "" && charset != "utf-8" && charset != "UTF-8" {
 		return nil, &rpcError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, message: "The body must be application/json."}
 	}
-	if x.r.Header.Get("Content-Encoding") != "" {
+	if len(x.r.Header.Values("Content-Encoding")) > 0 {
 		return nil, &rpcError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, message: "The body must not be compressed."}
 	}
 	control := http.NewResponseController(x.w)
