@@ -78,6 +78,6 @@ func oneTool() Tool {
 		Claimed: "Server says not destructive", Hints: []Hint{{"readOnlyHint", "false", true}, {"destructiveHint", "false", true}, {"idempotentHint", "false", false}, {"openWorldHint", "true", false}},
 		Shown: shown, Title: "Create a refund", Description: "Refund a charge in full or in part. Returns the refund object.", Arguments: arguments, ArgumentsMore: more,
 		Raw: []byte(`{"name":"create_refund","description":"Refund a charge"}`), Versions: versions()[:2], A: []Option{{"def3", "v3", true}, {"def4", "v4", false}}, B: []Option{{"def3", "v3", false}, {"def4", "v4", true}},
-		Callers: callerList(), Grants: grants().Grants[:1], MayChange: true, MayStop: true, NewRisk: "destructive",
+		Callers: callerList(), Grants: grants().Grants[:1], MayChange: true, MayStop: true, NewRisk: "destructive", Labels: []string{"egress", "money"}, NewLabels: "egress\nmoney", MayLabel: true,
 	}
 }

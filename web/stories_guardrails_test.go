@@ -57,6 +57,7 @@ func guardrailStories() []story {
 	ways, again := guardrailForm(), guardrailForm()
 	ways.Approval = wholeApprovalForm(ways.Teams)
 	ways.Errors = Errors{"alt0_teams": "Tick a team: nobody could approve.", "fallback_after": "Write a time, as 5m or 90s, that is shorter than the request may wait."}
+	again.TaintedLabels, again.TaintedWithin, again.Rule.ToolLabels = "untrusted\npartner", "2h", "egress"
 	again.Effect, again.Fresh = "step_up", StepUpForm{Prefix: "fresh_", MaxAge: "5m", MFA: true, ACR: "phr, phrh"}
 	return []story{
 		{"guardrail form ways", NewGuardrailPage(p, ways)},
