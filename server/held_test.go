@@ -134,7 +134,7 @@ func (h *held) id(path string) string {
 		"/approvals": h.approval.ID, "/v1/approvals": h.approval.ID, "/servers": h.server.ID, "/gateways": h.g.ID,
 		"/grants": h.grant.ID, "/audit": h.event, "/v1/discoveries": h.discovery, "/v1/servers": h.server.ID, "/v1/teams": h.server.TeamID,
 		"/guardrails": h.guardrail, "/policy/tests": h.test, "/v1/tools": h.tool, "/v1/drift": h.tool, "/v1/grants": h.grant.ID, "/v1/gateways": h.g.ID,
-		"/agents": h.agent, "/v1/agents": h.agent, "/channels": h.channel, "/v1/channels": h.channel,
+		"/agents": h.agent, "/v1/agents": h.agent, "/alerts/rules": "alr_session", "/channels": h.channel, "/v1/channels": h.channel,
 	} {
 		if strings.HasPrefix(path, prefix+"/") {
 			return id

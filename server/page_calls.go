@@ -30,6 +30,9 @@ func recordFilter(c echo.Context, q usageQuery) usage.RecordFilter {
 
 func (s *Server) callsPage(c echo.Context, who identity.Principal) error {
 	q := s.usageQueryOf(c, who, "/usage/calls")
+	if !q.view.MayName && q.filter.Server == "" {
+		return render(c, http.StatusOK, web.CallsPage(s.page(c, who, "Calls", "/usage"), web.Calls{UsageFilter: q.view, Closed: true}))
+	}
 	f := recordFilter(c, q)
 	page, err := s.usage.Records(c.Request().Context(), who, f, c.QueryParam("after"), 0)
 	if err != nil {
@@ -102,6 +105,9 @@ func (s *Server) callsCSV(c echo.Context, who identity.Principal) error {
 	q := s.usageQueryOf(c, who, "/usage/calls")
 	if len(q.view.Errors) > 0 {
 		return problem.New(problem.Invalid, "invalid_span", "The days of this address cannot be read. Go back and write them as 2026-11-22.")
+	}
+	if !q.view.MayName && q.filter.Server == "" {
+		return c.Redirect(http.StatusSeeOther, here(c, "/usage/calls")) // which says of what they may have one
 	}
 	f := recordFilter(c, q)
 	if f.Until.IsZero() {

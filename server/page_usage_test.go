@@ -65,9 +65,10 @@ func TestUsageOfCalls(t *testing.T) {
 			}
 		}
 		vera.get("/usage?person=tomas").want(t, http.StatusForbidden)
-		vera.get("/usage/calls").want(t, http.StatusForbidden)
-		vera.get("/usage/calls.csv").want(t, http.StatusForbidden)
-		tessa.get("/usage/calls").want(t, http.StatusForbidden)
+		vera.get("/usage/calls").want(t, http.StatusOK, "Calls say who made them")
+		vera.get("/usage/calls.csv").want(t, http.StatusSeeOther)
+		vera.get("/usage/calls?server="+url.QueryEscape(orders)).want(t, http.StatusForbidden)
+		tessa.get("/usage/calls").want(t, http.StatusOK, "Calls say who made them")
 		tessa.get("/usage/calls?server="+url.QueryEscape(orders)).want(t, http.StatusOK, "tomas") // of a server of her team
 		audra.get("/usage/calls").want(t, http.StatusOK, "tomas")
 	})

@@ -117,6 +117,7 @@ func usageStories() []story {
 		{"usage empty", UsagePage(p, none)},
 		{"calls", CallsPage(p, calls())},
 		{"calls none", CallsPage(p, narrowed)},
+		{"calls closed", CallsPage(p, Calls{UsageFilter: usageFilter("/usage/calls"), Closed: true})},
 		{"unknown-servers", UnknownServersPage(p, unknownServers())},
 		{"unknown servers none", UnknownServersPage(p, UnknownServers{})},
 	}

@@ -84,6 +84,7 @@ type UsageLine struct {
 type Calls struct {
 	UsageFilter
 
+	Closed    bool // the reader sees those of single servers only
 	Decisions []Option
 	Session   string // only of this one
 	Lines     []CallLine
