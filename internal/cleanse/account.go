@@ -41,8 +41,8 @@ func placeholder(p string) bool {
 // accounts appends the numbers of cards and bank accounts.
 func accounts(found []secret, s string) []secret {
 	for i := 0; i < len(s); i++ {
-		if classes[s[i]]&digit == 0 {
-			continue
+		if i = nextDigit(s, i); i == len(s) {
+			break
 		}
 		if at, ok := iban(s, i); ok {
 			found = append(found, secret{at, "iban"})
@@ -59,6 +59,20 @@ func accounts(found []secret, s string) []secret {
 		i = end
 	}
 	return found
+}
+
+// nextDigit returns where the next digit is from i on, the length of s if there is none.
+func nextDigit(s string, i int) int {
+	for ; i+8 <= len(s); i += 8 {
+		p := s[i : i+8]
+		if (classes[p[0]]|classes[p[1]]|classes[p[2]]|classes[p[3]]|classes[p[4]]|classes[p[5]]|classes[p[6]]|classes[p[7]])&digit != 0 {
+			break
+		}
+	}
+	for i < len(s) && classes[s[i]]&digit == 0 {
+		i++
+	}
+	return i
 }
 
 // cardAt returns where the number of a card ends that begins a run of groups of digits, 0 if none does.

@@ -31,6 +31,9 @@ func spellings(raw string) [2]string {
 
 // runs reports whether an address makes a browser run something, or read a local file or another host's share.
 func runs(raw string) bool {
+	if !strings.ContainsAny(raw, ":&") {
+		return false
+	}
 	for _, s := range spellings(raw) {
 		scheme, rest, ok := strings.Cut(s, ":")
 		if !ok {
@@ -62,6 +65,9 @@ func picture(rest string) bool {
 
 // loads reports whether fetching an address asks a host that is not allowed.
 func (f *Filter) loads(raw string) bool {
+	if !strings.ContainsAny(raw, `:/\&`) {
+		return false
+	}
 	for _, s := range spellings(raw) {
 		if host, remote := hostOf(s); remote && !f.allows(host) {
 			return true

@@ -9,7 +9,7 @@ const (
 	markup                    // < ] !: HTML, links, images
 	digit
 	letter
-	token // may be part of a key: letters, digits and + / _ = ~ . -
+	token // may be part of a key: letters, digits and + / _ ~ . -
 	upper
 )
 
@@ -28,7 +28,7 @@ var classes = func() (t [256]class) {
 			t[b] = letter | token
 		case c == '<' || c == ']' || c == '!':
 			t[b] = markup
-		case c == '+' || c == '/' || c == '_' || c == '=' || c == '~' || c == '.' || c == '-':
+		case c == '+' || c == '/' || c == '_' || c == '~' || c == '.' || c == '-':
 			t[b] = token
 		}
 	}

@@ -8,7 +8,8 @@ type span struct{ start, end int }
 // codeSpans finds what every reader of Markdown takes for code: blocks between fences that begin in the first column,
 // and spans between backticks in one line. It is wary, as who smuggles an image past it wins: nothing is code from where
 // raw HTML that may go over blank lines began, and no line of a paragraph has code spans if backticks are left over in
-// it, if a line of it begins with HTML, or if a backtick stands in a tag or beside the border of a cell.
+// it, if a line of it begins with HTML, or if a backtick stands in a tag or beside the border of a cell. Nor is anything code
+// from a fence on that is indented, in a list or a quotation, or in a paragraph of HTML.
 func codeSpans(s string) []span {
 	if !strings.Contains(s, "`") && !strings.Contains(s, "~~~") {
 		return nil
@@ -42,6 +43,8 @@ func (c *coder) line() {
 		c.endParagraph()
 		c.fence(line.start)
 		return
+	case strings.HasPrefix(trimmed, "```") || strings.HasPrefix(trimmed, "~~~"):
+		c.open = true
 	case strings.HasPrefix(trimmed, "<"):
 		c.html = true
 		c.open = opensLongHTML(trimmed)

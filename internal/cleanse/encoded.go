@@ -14,28 +14,20 @@ const maxDecoded = 256 << 10
 func encoded(found []secret, s string, keys []span) []secret {
 	room := maxDecoded
 	for _, k := range keys {
-		for _, at := range pieces(s, k) {
-			if room -= at.end - at.start; room < 0 {
-				return found
-			}
-			if rule := ruleOf(decoded(s[at.start:at.end])); rule != "" {
-				found = append(found, secret{at, rule + " (encoded)"})
-			}
+		for k.end < len(s) && s[k.end] == '=' {
+			k.end++
+		}
+		if k.end-k.start < 24 {
+			continue
+		}
+		if room -= k.end - k.start; room < 0 {
+			break
+		}
+		if rule := ruleOf(decoded(s[k.start:k.end])); rule != "" {
+			found = append(found, secret{k, rule + " (encoded)"})
 		}
 	}
-	return percents(found, s, room)
-}
-
-// pieces are a run itself and, if it has an equals sign before its end, what stands after it: name=value.
-func pieces(s string, k span) []span {
-	run := strings.TrimRight(s[k.start:k.end], "=")
-	if n := strings.LastIndexByte(run, '='); n >= 0 {
-		k.start += n + 1
-	}
-	if k.end-k.start < 24 {
-		return nil
-	}
-	return []span{k}
+	return found
 }
 
 // decoded is the text that a run stands for, "" if it stands for none.
@@ -68,7 +60,14 @@ func ruleOf(text string) string {
 	if text == "" {
 		return ""
 	}
-	found := loadRules().find(nil, text, 0, len(text))
+	var found []secret
+	if runs := dense(text); len(runs) > 0 {
+		q := newSearch(text, len(text))
+		for _, at := range runs {
+			q.run(at)
+		}
+		found = q.found
+	}
 	found = passwords(found, text)
 	found = accounts(found, text)
 	if len(found) == 0 {
@@ -78,7 +77,8 @@ func ruleOf(text string) string {
 }
 
 // percents is for runs with percent signs.
-func percents(found []secret, s string, room int) []secret {
+func percents(found []secret, s string) []secret {
+	room := maxDecoded
 	for i := 0; room > 0; {
 		n := strings.IndexByte(s[i:], '%')
 		if n < 0 {

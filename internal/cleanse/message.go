@@ -287,7 +287,7 @@ func (f *Filter) address(s string, icon bool) (string, Kinds) {
 // isBase64 reports whether s is in one of the alphabets of base64, with line ends.
 func isBase64(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; (classes[c]&token == 0 || c == '.' || c == '~') && c != '\n' && c != '\r' {
+		if c := s[i]; (classes[c]&token == 0 || c == '.' || c == '~') && c != '=' && c != '\n' && c != '\r' {
 			return false
 		}
 	}

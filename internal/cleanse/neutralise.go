@@ -10,10 +10,12 @@ type renderer struct {
 	s      string
 	code   []span
 	labels labels
-	pos    int
-	copied int
-	out    strings.Builder
-	budget int // bytes that may be looked at ahead
+
+	paragraph int // where the one that an image was last seen in ends
+	pos       int
+	copied    int
+	out       strings.Builder
+	budget    int // bytes that may be looked at ahead
 }
 
 // neutralise makes inert what a page or Markdown would load or run. An image becomes its alternative text, a link goes
@@ -22,7 +24,7 @@ func (f *Filter) neutralise(s string, defined labels) (string, bool) {
 	if !strings.Contains(s, "<") && !strings.Contains(s, "](") && !strings.Contains(s, "![") && !strings.Contains(s, "]:") {
 		return s, false
 	}
-	r := renderer{f: f, s: s, code: codeSpans(s), labels: f.definitions(s).and(defined), budget: 16*len(s) + 1<<20}
+	r := renderer{f: f, s: s, code: codeSpans(s), labels: f.definitions(s).and(defined), budget: 4*len(s) + 256<<10}
 	for r.pos < len(s) {
 		if n := strings.IndexAny(s[r.pos:], "<!]"); n >= 0 {
 			r.pos += n
@@ -86,21 +88,39 @@ func (r *renderer) angle(rest string) {
 	}
 	t := readTag(r.s, r.pos)
 	r.budget -= t.end - r.pos
-	name, address, _ := strings.Cut(t.name, ":")
 	switch {
 	case t.name == "img" && t.closed && r.f.activeTag(t):
 		r.replace(t.end, besides(alternative(t), imageRemoved))
-	case r.f.activeTag(t), t.name == "style" && r.f.activeStyle(r.styleAfter(t)), address != "" && runs(name+":"+address):
+	case r.f.activeTag(t), t.name == "style" && r.f.activeStyle(r.styleAfter(t)), r.runsLink(rest[1:]):
 		r.replace(r.pos+1, "&lt;")
 	default:
 		r.pos++
 	}
 }
 
+// runsLink reports whether what follows a < is an autolink that runs something.
+func (r *renderer) runsLink(rest string) bool {
+	rest = rest[:min(len(rest), lookAhead)]
+	if end := strings.IndexAny(rest, space+">"); end >= 0 {
+		rest = rest[:end]
+	}
+	r.budget -= len(rest)
+	return runs(rest)
+}
+
+// styleAfter is the text of a style element: the rest of the text, if there is code in it, in which its end may be shown.
 func (r *renderer) styleAfter(t tag) string {
 	rest := r.s[t.end:]
-	if end := strings.Index(rest, "</"); end >= 0 {
-		rest = rest[:end]
+	for end := 0; len(r.code) == 0; {
+		n := strings.Index(rest[end:], "</")
+		if n < 0 {
+			break
+		}
+		end += n + 2
+		if name := rest[end:min(len(rest), end+len("style"))]; strings.EqualFold(name, "style") {
+			rest = rest[:end]
+			break
+		}
 	}
 	r.budget -= len(rest)
 	return rest
@@ -127,12 +147,19 @@ const lookAhead = 4 << 10
 
 // image is at the ![ of an image of Markdown.
 func (r *renderer) image() {
-	part := paragraph(r.s[r.pos:min(len(r.s), r.pos+lookAhead)])
+	if r.budget <= 0 {
+		r.replace(r.pos+1, "! ")
+		return
+	}
+	if r.pos >= r.paragraph {
+		r.paragraph = r.pos + len(paragraph(r.s[r.pos:]))
+	}
+	part := r.s[r.pos:min(r.paragraph, r.pos+lookAhead)]
 	closing := closingBracket(part, 1)
-	r.budget -= max(closing, len(part)/8)
+	r.budget -= cost(closing, part)
 	tight := strings.IndexAny(part[:max(closing, 0)], "`<")
 	switch {
-	case r.budget <= 0, closing < 0 && len(part) == lookAhead:
+	case closing < 0 && len(part) == lookAhead:
 		r.replace(r.pos+1, "! ")
 		return
 	case closing < 0, tight >= 0:
@@ -145,17 +172,27 @@ func (r *renderer) image() {
 		return
 	}
 	label, end := alt, r.pos+closing+1
-	if n := closingBracket(after, 0); strings.HasPrefix(after, "[") && n > 0 {
-		end += n + 1
+	if strings.HasPrefix(after, "[") {
+		n := closingBracket(after, 0)
+		r.budget -= cost(n, after)
 		if n > 1 {
 			label = after[1:n]
 		}
+		end += n + 1
 	}
 	if !r.labels.has(label) {
 		r.pos++
 		return
 	}
 	r.replace(end, besides(alt, imageRemoved))
+}
+
+// cost is how much was looked at to find something at n, -1 if it was not found.
+func cost(n int, part string) int {
+	if n < 0 {
+		return len(part)
+	}
+	return n
 }
 
 // inline is for an image whose address stands beside it.
@@ -191,8 +228,11 @@ func (r *renderer) doubtful(part string) {
 
 // addressed reports whether what follows a closing bracket may give an image an address that loads.
 func (r *renderer) addressed(after string) bool {
+	if len(r.labels) > 0 {
+		return true
+	}
 	if !strings.HasPrefix(after, "(") {
-		return len(r.labels) > 0
+		return false
 	}
 	address := strings.TrimLeft(after[1:], space)
 	if end := strings.IndexAny(address, ")\n"); end >= 0 {

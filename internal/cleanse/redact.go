@@ -1,6 +1,7 @@
 package cleanse
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -8,26 +9,28 @@ import (
 // marker begins what stands for a secret.
 const marker = "[secret removed: "
 
-// Around a string that may be a key, so much of the text is looked at: names of variables stand before it.
-const (
-	before = 200
-	behind = 60
-)
-
 // redact replaces secrets.
 func redact(s string) (string, bool) {
-	var found []secret
-	keys := dense(s)
-	for _, near := range windows(keys, len(s)) {
-		found = loadRules().find(found, s, near.start, near.end)
-	}
-	found = encoded(found, s, keys)
+	found := secretsIn(s, dense(s), len(s))
 	found = passwords(found, s)
 	found = accounts(found, s)
 	if len(found) == 0 {
 		return s, false
 	}
 	return cut(s, found)
+}
+
+// secretsIn appends what the rules find at the runs of s, and what is found when they are decoded.
+func secretsIn(s string, runs []span, size int) []secret {
+	found := []secret{}
+	if len(runs) > 0 {
+		q := newSearch(s, size)
+		for _, at := range runs {
+			q.run(at)
+		}
+		found = encoded(append(found, q.found...), s, runs)
+	}
+	return percents(found, s)
 }
 
 // cut replaces the secrets that were found, the outermost where they overlap.
@@ -91,41 +94,54 @@ func within(ours []span, at span) bool {
 	return n < len(ours) && ours[n].start < at.end
 }
 
-// dense returns the runs of characters in which a key could be: long, and with a digit in it or with capitals inside.
+// dense returns the runs of characters in which a key could be: long, of many different characters, and with a digit
+// in it or with capitals inside. The first line of a private key is one too.
 func dense(s string) []span {
 	var runs []span
-	start, seen := 0, class(0)
-	for i := range len(s) {
-		c := classes[s[i]]
-		if c&token != 0 {
-			seen |= c
+	for start := 0; start+minRun <= len(s); {
+		last := start + minRun - 1
+		for last >= start && classes[s[last]]&token != 0 {
+			last--
+		}
+		if last >= start { // what ends here was too short
+			start = last + 1
 			continue
 		}
-		if i-start >= 12 && isDense(i-start, seen) {
-			runs = append(runs, span{start, i})
+		end, seen := start, class(0)
+		for end < len(s) && classes[s[end]]&token != 0 {
+			seen |= classes[s[end]]
+			end++
 		}
-		start, seen = i+1, 0
-	}
-	if isDense(len(s)-start, seen) {
-		runs = append(runs, span{start, len(s)})
+		if isDense(s[start:end], seen) {
+			runs = append(runs, span{start, end})
+		}
+		start = end + 1
 	}
 	return runs
 }
 
-func isDense(length int, seen class) bool {
-	return length >= 12 && seen&digit != 0 || length >= 32 && seen&upper != 0
+// minRun is how long a run is at least: the first line of a private key, up to a space.
+const minRun = 10
+
+func isDense(run string, seen class) bool {
+	switch {
+	case strings.HasPrefix(run, "-----"):
+		return true
+	case len(run) >= 12 && seen&digit != 0, len(run) >= 32 && seen&upper != 0:
+		return distinct(run[:min(len(run), 1<<10)]) >= 8
+	}
+	return false
 }
 
-// windows are what of a text of that length is near the runs, without overlaps.
-func windows(runs []span, length int) []span {
-	var all []span
-	for _, r := range runs {
-		w := span{max(0, r.start-before), min(length, r.end+behind)}
-		if n := len(all); n > 0 && w.start <= all[n-1].end {
-			all[n-1].end = w.end
-			continue
+// distinct counts the different characters of a run.
+func distinct(run string) int {
+	var low, high uint64
+	for i := range len(run) {
+		if c := run[i]; c < 64 {
+			low |= 1 << c
+		} else {
+			high |= 1 << (c - 64)
 		}
-		all = append(all, w)
 	}
-	return all
+	return bits.OnesCount64(low) + bits.OnesCount64(high)
 }

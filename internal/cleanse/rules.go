@@ -3,6 +3,7 @@ package cleanse
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -12,8 +13,14 @@ import (
 )
 
 // ruleset is the default rules of gitleaks, with the words of which one has to be near for a rule to be tried.
+//
+// Their patterns are slow, so they see little of a text. A key is in a dense run of characters; a rule for what has a
+// certain look (a prefix, say) is tried where its word is in the run or just before, one for name = value where its word is just
+// before the sign.
 type ruleset struct {
 	rules    []config.Rule
+	assigned []bool // by rule: it is for name = value
+	blocks   []bool // by rule: it is for a block of lines
 	allowed  []*config.Allowlist
 	words    *ahocorasick.Trie
 	wordsOf  [][]int // rules, by the number of the word
@@ -51,6 +58,8 @@ func readRules(toml string) (*ruleset, error) {
 			continue // about files, of which there are none here
 		}
 		set.rules = append(set.rules, rule)
+		set.blocks = append(set.blocks, strings.Contains(rule.Regex.String(), `[\s\S`))
+		set.assigned = append(set.assigned, strings.Contains(rule.Regex.String(), "(?:=|>|:"))
 		for _, w := range rule.Keywords {
 			n, known := numbers[w]
 			if !known {
@@ -73,25 +82,82 @@ type secret struct {
 	rule string
 }
 
-// find appends the secrets in s[from:to].
-func (set *ruleset) find(found []secret, s string, from, to int) []secret {
-	part := s[from:to]
-	wanted := make([]bool, len(set.rules))
-	for _, n := range set.wordless {
-		wanted[n] = true
+// How far from a run things may be: the sign before it, and the word before that or before the run; what a pattern sees.
+const (
+	signAhead = 8
+	wordAhead = 48
+	before    = 160
+	behind    = 24
+	longRun   = 8 << 10  // of a longer run only both ends are looked at
+	longBlock = 16 << 10 // of several lines
+
+	secretCost = 512 // of finding that a match is no exception, in bytes of the budget
+)
+
+// search looks for secrets in one text. It has a budget: what is left when it is spent counts as found.
+type search struct {
+	set    *ruleset
+	s      string
+	low    []byte // s with ASCII in lower case
+	budget int
+	found  []secret
+}
+
+func newSearch(s string, size int) *search {
+	return &search{set: loadRules(), s: s, low: lower(s), budget: min(8*size, 16<<20) + 256<<10}
+}
+
+// run looks at one dense run.
+func (q *search) run(at span) {
+	if at.end-at.start > longRun {
+		q.run(span{at.start, at.start + longRun/2})
+		q.run(span{at.end - longRun/2, at.end})
+		return
 	}
-	set.words.Walk([]byte(lower(part)), func(_, _, word int64) bool {
-		for _, n := range set.wordsOf[word] {
-			wanted[n] = true
+	if n := len(q.found); n > 0 && q.found[n-1].end >= at.end {
+		return
+	}
+	for _, n := range q.words(at) {
+		near := span{max(0, at.start-before), min(len(q.s), at.end+behind)}
+		switch {
+		case q.set.blocks[n]:
+			near = span{at.start, min(len(q.s), at.start+longBlock)}
+		case q.set.assigned[n]:
+			near.start = max(0, at.start-signAhead-wordAhead)
+		}
+		if q.budget -= near.end - near.start; q.budget < 0 {
+			q.found = append(q.found, secret{at, "unchecked"})
+			return
+		}
+		known := len(q.found)
+		q.found = q.set.apply(q.found, &q.set.rules[n], q.s[near.start:near.end], near.start)
+		q.budget -= secretCost * (len(q.found) - known)
+	}
+}
+
+// words are the rules whose word is where it has to be for a run.
+func (q *search) words(at span) []int {
+	from, sign := max(0, at.start-wordAhead-signAhead), q.signBefore(at.start)
+	var wanted []int
+	q.set.words.Walk(q.low[from:at.end], func(last, _, word int64) bool {
+		for _, n := range q.set.wordsOf[word] {
+			if (!q.set.assigned[n] || sign > 0 && from+int(last) < sign) && !slices.Contains(wanted, n) {
+				wanted = append(wanted, n)
+			}
 		}
 		return true
 	})
-	for n := range set.rules {
-		if wanted[n] {
-			found = set.apply(found, &set.rules[n], part, from)
+	return append(wanted, q.set.wordless...)
+}
+
+// signBefore returns the place of the sign that gives the value at i to a name, 0 if there is none.
+func (q *search) signBefore(i int) int {
+	for n := i - 1; n >= max(0, i-signAhead); n-- {
+		if strings.IndexByte("=>:|?,", q.s[n]) >= 0 {
+			return n
 		}
 	}
-	return found
+	return 0
 }
 
 // apply appends what one rule finds.
@@ -145,14 +211,14 @@ func exempt(lists []*config.Allowlist, text, match, part string, at span) bool {
 }
 
 // lower lowers ASCII letters only, so that places stay where they are.
-func lower(s string) string {
+func lower(s string) []byte {
 	b := []byte(s)
 	for i, c := range b {
 		if classes[c]&upper != 0 {
 			b[i] = c + 'a' - 'A'
 		}
 	}
-	return string(b)
+	return b
 }
 
 // entropy is Shannon's, in bits a character.
