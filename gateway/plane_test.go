@@ -30,6 +30,7 @@ type plane struct {
 	changed      chan struct{}
 	down         bool
 	revoked      bool
+	leaseFor     string // seconds
 	approvals    map[string]*planeApproval
 	observations []client.Observation
 	outcomes     []client.Outcome
@@ -68,7 +69,7 @@ func newPlane(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	p := &plane{
-		t: t, key: key, changed: make(chan struct{}), approvals: map[string]*planeApproval{},
+		t: t, key: key, leaseFor: "300", changed: make(chan struct{}), approvals: map[string]*planeApproval{},
 		jobs: make(chan client.Job, 8), finished: make(chan finishedJob, 8),
 	}
 	mux := http.NewServeMux()
@@ -144,7 +145,7 @@ func (p *plane) publish(src policy.Source) {
 
 func (p *plane) getPolicy(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
-	jws, etag, changed := p.jws, p.etag, p.changed
+	jws, etag, changed, lease := p.jws, p.etag, p.changed, p.leaseFor
 	p.mu.Unlock()
 	if jws == "" {
 		problemReply(w, http.StatusServiceUnavailable, "policy_compiling")
@@ -162,7 +163,7 @@ func (p *plane) getPolicy(w http.ResponseWriter, r *http.Request) {
 		p.mu.Unlock()
 	}
 	w.Header().Set("ETag", etag)
-	w.Header().Set("Policy-Lease", "300")
+	w.Header().Set("Policy-Lease", lease)
 	if r.Header.Get("If-None-Match") == etag {
 		w.WriteHeader(http.StatusNotModified)
 		return
