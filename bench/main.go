@@ -117,7 +117,64 @@ var rows = []row{
 		what: "memory of a replica with that registry", pkg: "./server", ours: "BenchmarkPages", metric: "MiB",
 		target: "≤ 256 MiB", met: func(_, ours measured) bool { return ours["MiB"] <= 256 },
 	},
+	{
+		what: "proxied tools/call, JSON, 1 connection: added to a direct call, p50", pkg: "./gateway",
+		floor: "BenchmarkAddedBare1", ours: "BenchmarkAdded1", metric: "p50-µs", target: "≤ 0.5 ms",
+		met: addedLittle, time: "2000x", runs: 3,
+	},
+	{
+		what: "the same, 8 connections", pkg: "./gateway",
+		floor: "BenchmarkAddedBare8", ours: "BenchmarkAdded8", metric: "p50-µs", target: "≤ 0.5 ms on a core for each",
+		met: addedLittle, time: "4000x", runs: 3,
+	},
+	{
+		what: "the same, 64 connections", pkg: "./gateway",
+		floor: "BenchmarkAddedBare64", ours: "BenchmarkAdded64", metric: "p50-µs", target: "≤ 0.5 ms on a core for each",
+		met: addedLittle, time: "6400x", runs: 3,
+	},
+	{
+		what: "proxied tools/call, JSON, 1 connection, p99", pkg: "./gateway",
+		floor: "BenchmarkAddedBare1", ours: "BenchmarkAdded1", metric: "p99-µs", target: "≤ 5 ms", met: addedTail, time: "2000x", runs: 3,
+	},
+	{
+		what: "the same, 8 connections, p99", pkg: "./gateway",
+		floor: "BenchmarkAddedBare8", ours: "BenchmarkAdded8", metric: "p99-µs", target: "≤ 5 ms", met: addedTail, time: "4000x", runs: 3,
+	},
+	{
+		what: "the same, 64 connections, p99", pkg: "./gateway",
+		floor: "BenchmarkAddedBare64", ours: "BenchmarkAdded64", metric: "p99-µs", target: "≤ 5 ms on a core for each", met: addedTail, time: "6400x", runs: 3,
+	},
+	{
+		what: "the same as an event, 8 connections, p50", pkg: "./gateway",
+		floor: "BenchmarkAddedBareEvents", ours: "BenchmarkAddedEvents", metric: "p50-µs", target: "≤ 0.5 ms on a core for each",
+		met: addedLittle, time: "4000x", runs: 3,
+	},
+	{
+		what: "by a protocol with sessions, 8 connections, p50", pkg: "./gateway",
+		floor: "BenchmarkAddedBare8", ours: "BenchmarkAddedLegacy", metric: "p50-µs", target: "≤ 0.5 ms on a core for each",
+		met: addedLittle, time: "4000x", runs: 3,
+	},
+	{
+		what: "the same as an event, 8 connections, p50", pkg: "./gateway",
+		floor: "BenchmarkAddedBareEvents", ours: "BenchmarkAddedLegacyEvents", metric: "p50-µs", target: "≤ 0.5 ms on a core for each",
+		met: addedLittle, time: "4000x", runs: 3,
+	},
+	{
+		what: "memory of an open stream through the gateway, with the test's own end", pkg: "./gateway",
+		floor: "BenchmarkOpenStreamBare", ours: "BenchmarkOpenStream", metric: "kB/stream", target: "≤ 2× a bare proxy",
+		met:  func(floor, ours measured) bool { return ours["kB/stream"] <= 2*floor["kB/stream"] },
+		time: "1x", runs: 3,
+	},
+	{
+		what: "memory of an idle session", pkg: "./gateway", ours: "BenchmarkIdleSession", metric: "B/session",
+		target: "≤ 1 kB", met: func(_, ours measured) bool { return ours["B/session"] <= 1024 }, time: "1x", runs: 3,
+	},
 }
+
+// What the gateway may add to a call, in microseconds.
+func addedLittle(_, ours measured) bool { return ours["p50-µs"] <= 500 }
+
+func addedTail(_, ours measured) bool { return ours["p99-µs"] <= 5000 }
 
 func main() {
 	run(context.Background(), os.Stdout, os.Stderr)

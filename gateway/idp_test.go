@@ -16,13 +16,13 @@ import (
 
 // idp is an identity provider: metadata, keys, and tokens with whatever claims a test wants.
 type idp struct {
-	t       *testing.T
+	t       testing.TB
 	server  *httptest.Server
 	key     *ecdsa.PrivateKey
 	fetches atomic.Int32
 }
 
-func newIDP(t *testing.T) *idp {
+func newIDP(t testing.TB) *idp {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

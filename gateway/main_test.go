@@ -17,5 +17,9 @@ func TestMain(m *testing.M) {
 		serveTestStdio(os.Args[2])
 		return
 	}
+	if os.Getenv(upstreamVariable) != "" {
+		serveBenchUpstream()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }

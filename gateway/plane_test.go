@@ -20,7 +20,7 @@ import (
 // plane speaks the wire format of a control plane, and keeps the promises that a gateway relies on: one policy,
 // one approval for each call, one redemption for each confirmation.
 type plane struct {
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 	key    ed25519.PrivateKey
 
@@ -62,7 +62,7 @@ type finishedJob struct {
 
 const gatewayID = "gtw_test"
 
-func newPlane(t *testing.T) *plane {
+func newPlane(t testing.TB) *plane {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {

@@ -24,7 +24,7 @@ const resourceURL = "http://gateway.test"
 
 // stand is a gateway between everything it needs, on loopback.
 type stand struct {
-	t       *testing.T
+	t       testing.TB
 	plane   *plane
 	idp     *idp
 	shop    *orders.Server
@@ -97,7 +97,7 @@ func (s *stand) total() int {
 
 // newStand starts a gateway in front of the orders sample. change may adapt the configuration. The policy that
 // it serves is published by the caller, or by open.
-func newStand(t *testing.T, change func(*Config)) *stand {
+func newStand(t testing.TB, change func(*Config)) *stand {
 	t.Helper()
 	s := &stand{t: t, plane: newPlane(t), idp: newIDP(t), shop: orders.New()}
 	s.up = httptest.NewServer(s.recorded(s.shop.Handler()))
@@ -141,7 +141,7 @@ func newStand(t *testing.T, change func(*Config)) *stand {
 }
 
 // testLog writes to the log of a test that still runs.
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(p []byte) (int, error) {
 	if l.t.Context().Err() == nil {
