@@ -65,7 +65,7 @@ conformance: ## The protocol's own conformance suite against a server, directly 
 	  && cat "$$table" || { cat "$$table"; exit 1; }
 
 .PHONY: soak
-soak: ## The proofs of "at most once", for long (REDEMPTIONS=1000000 ROUNDS=100 HISTORIES=500 CHECKS=2000, MINUTES=60 at most for each)
+soak: ## The proofs of "at most once", and that the gateway does not grow, for long (REDEMPTIONS=1000000 ROUNDS=100 HISTORIES=500 CHECKS=2000, MINUTES=60 at most for each)
 	@$(with) postgres cc -- $(MAKE) --no-print-directory soaked | grep --line-buffered -v '^=== '
 
 REDEMPTIONS ?= 1000000
@@ -81,6 +81,7 @@ soaked:
 	@$(GO) test ./approvals $(soaking) -run='^TestCrash$$' -soak.rounds=$(ROUNDS)
 	@$(GO) test ./approvals $(soaking) -run='^TestModel' -soak.histories=$(HISTORIES) -rapid.checks=$(CHECKS)
 	@$(GO) test ./cmd/countersign $(soaking) -run='^TestCrash$$' -soak.rounds=$(ROUNDS)
+	@$(GO) test -race ./gateway $(soaking) -run='^TestSoak$$'
 
 .PHONY: bench
 bench: bin/opa ## Measure the performance budget, floor beside ours, and print it as a Markdown table
