@@ -218,7 +218,7 @@ func seenVersion(h http.Header) (int64, error) {
 }
 
 // versionCodes are the conflicts that mean: the version that was named is no longer the one there is.
-var versionCodes = []string{"server_changed", "grant_changed", "guardrail_changed", "team_changed", "policy_test_changed", "agent_changed"}
+var versionCodes = []string{"server_changed", "grant_changed", "guardrail_changed", "team_changed", "policy_test_changed", "agent_changed", "price_changed", "alert_rule_changed"}
 
 // stale turns such a conflict into what HTTP says of it: 412.
 func stale(err error) error {

@@ -52,7 +52,7 @@ type reply struct {
 // operations is the table of all operations: those of gateways, then those of automation.
 func (s *Server) operations() []operation {
 	return slices.Concat(s.gatewayOperations(), s.bundleOperations(), s.automationOperations(), s.planOperations(), s.rolloutOperations(),
-		s.historyOperations(), s.policyOperations(), s.approvalOperations(), s.channelOperations(), s.agentOperations())
+		s.historyOperations(), s.policyOperations(), s.approvalOperations(), s.channelOperations(), s.usageOperations(), s.agentOperations())
 }
 
 // machineRoutes are the routes of all operations.

@@ -17,6 +17,7 @@ import (
 	"countersign/notify"
 	"countersign/policy"
 	"countersign/registry"
+	"countersign/usage"
 )
 
 // object is a JSON object under construction.
@@ -37,7 +38,9 @@ func newSchemas() *schemas {
 
 // known are the values of the types that have only some.
 var known = map[reflect.Type][]any{
-	reflect.TypeFor[policy.Kind]():             values(policy.KindTool, policy.KindPrompt, policy.KindResource),
+	reflect.TypeFor[policy.Kind](): values(policy.KindTool, policy.KindPrompt, policy.KindResource),
+	reflect.TypeFor[usage.Kind](): values(usage.SessionRate, usage.ErrorRate, usage.Denials, usage.TokensSpent, usage.CostReached, usage.GatewaySilent,
+		usage.UnknownAsked, usage.NotifierFailing),
 	reflect.TypeFor[policy.Risk]():             values(policy.ReadOnly, policy.Write, policy.Destructive),
 	reflect.TypeFor[registry.Transport]():      values(registry.StreamableHTTP, registry.Stdio),
 	reflect.TypeFor[registry.State]():          values(registry.Proposed, registry.Active, registry.Suspended, registry.Retired),

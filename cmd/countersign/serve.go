@@ -13,6 +13,7 @@ import (
 	"countersign/internal/seal"
 	"countersign/migrations"
 	"countersign/server"
+	"countersign/usage"
 )
 
 type serveCmd struct {
@@ -28,6 +29,8 @@ type serveCmd struct {
 	TrustedProxies   []string          `name:"trusted-proxy" env:"COUNTERSIGN_TRUSTED_PROXIES" help:"Networks of the balancers in front, as 10.0.0.0/8: their X-Forwarded-For is believed."`
 	PublicRegistry   string            `name:"public-registry" env:"COUNTERSIGN_PUBLIC_REGISTRY" help:"Let anybody read the MCP registry API at /registry/ and this: 32 or more letters, digits, - and _ that nobody can guess."`
 	MaxStale         int               `name:"max-stale-seconds" env:"COUNTERSIGN_MAX_STALE_SECONDS" default:"300" help:"How long a gateway that cannot reach us keeps enforcing what it holds."`
+	KeepRecords      int               `name:"keep-call-records" env:"COUNTERSIGN_KEEP_CALL_RECORDS" default:"90" help:"Days for which single records of calls are kept."`
+	KeepUsage        int               `name:"keep-usage" env:"COUNTERSIGN_KEEP_USAGE" default:"400" help:"Days for which what calls add up to is kept."`
 
 	Notify notifyFlags `embed:""`
 }
@@ -54,6 +57,7 @@ func (cmd serveCmd) Run(ctx context.Context, c *console) error {
 		DatabaseURL: cmd.DatabaseURL, PublicURL: cmd.PublicURL, Key: key,
 		OIDCIssuer: cmd.OIDCIssuer, OIDCClientID: cmd.OIDCClientID, OIDCClientSecret: secret,
 		RoleGroups: roles, CallerIssuers: cmd.CallerIssuers, TrustedProxies: proxies, MaxStaleSeconds: cmd.MaxStale, PublicRegistry: cmd.PublicRegistry, Log: c.log,
+		Usage: usage.Config{KeepRecords: cmd.KeepRecords, KeepUsage: cmd.KeepUsage},
 	}
 	if err := cmd.Notify.into(&cfg); err != nil {
 		return err
