@@ -26,7 +26,7 @@ type priceJSON struct {
 func (p priceJSON) version() int64  { return p.Version }
 func (p priceJSON) address() string { return "/v1/model-prices/" + p.ID }
 
-func priceOf(p usage.Price) priceJSON {
+func priceToJSON(p usage.Price) priceJSON {
 	return priceJSON{
 		ID: p.ID, Model: p.Model, Currency: p.Currency, Input: p.Input(), Output: p.Output(), Version: p.Version, CreatedBy: p.CreatedBy,
 		CreatedAt: p.CreatedAt, ChangedAt: p.ChangedAt, EndedAt: p.EndedAt,
@@ -42,23 +42,23 @@ type newPriceJSON struct {
 
 func (s *Server) listPrices(c echo.Context, who identity.Principal, _ everything) (registry.Page[priceJSON], error) {
 	prices, err := s.usage.Prices(c.Request().Context(), who)
-	return whole(prices, priceOf), err
+	return whole(prices, priceToJSON), err
 }
 
 func (s *Server) readPrice(c echo.Context, who identity.Principal) (*priceJSON, error) {
-	return said(priceOf)(s.usage.Price(c.Request().Context(), who, c.Param("id")))
+	return said(priceToJSON)(s.usage.Price(c.Request().Context(), who, c.Param("id")))
 }
 
 func (s *Server) makePrice(c echo.Context, who identity.Principal, in newPriceJSON) (*priceJSON, error) {
-	return said(priceOf)(s.usage.SetPrice(c.Request().Context(), who, usage.NewPrice(in)))
+	return said(priceToJSON)(s.usage.SetPrice(c.Request().Context(), who, usage.NewPrice(in)))
 }
 
-func (s *Server) changePrice(c echo.Context, who identity.Principal, version int64, in newPriceJSON) (*priceJSON, error) {
-	return said(priceOf)(s.usage.ChangePrice(c.Request().Context(), who, c.Param("id"), version, usage.NewPrice(in)))
+func (s *Server) editPrice(c echo.Context, who identity.Principal, version int64, in newPriceJSON) (*priceJSON, error) {
+	return said(priceToJSON)(s.usage.ChangePrice(c.Request().Context(), who, c.Param("id"), version, usage.NewPrice(in)))
 }
 
 func (s *Server) stopPrice(c echo.Context, who identity.Principal, version int64, _ none) (*priceJSON, error) {
-	return said(priceOf)(s.usage.EndPrice(c.Request().Context(), who, c.Param("id"), version))
+	return said(priceToJSON)(s.usage.EndPrice(c.Request().Context(), who, c.Param("id"), version))
 }
 
 type alertJSON struct {
@@ -103,11 +103,11 @@ func (s *Server) readAlert(c echo.Context, who identity.Principal) (*alertJSON, 
 	return said(alertOf)(s.usage.Alert(c.Request().Context(), who, c.Param("id")))
 }
 
-func (s *Server) acknowledgeAlert(c echo.Context, who identity.Principal, _ none) (*alertJSON, error) {
+func (s *Server) noticeAlert(c echo.Context, who identity.Principal, _ none) (*alertJSON, error) {
 	return said(alertOf)(s.usage.Acknowledge(c.Request().Context(), who, c.Param("id")))
 }
 
-func (s *Server) closeAlert(c echo.Context, who identity.Principal, _ none) (*alertJSON, error) {
+func (s *Server) endAlert(c echo.Context, who identity.Principal, _ none) (*alertJSON, error) {
 	return said(alertOf)(s.usage.Close(c.Request().Context(), who, c.Param("id")))
 }
 
@@ -158,7 +158,7 @@ func (s *Server) makeAlertRule(c echo.Context, who identity.Principal, in newAle
 	return said(alertRuleOf)(s.usage.CreateRule(c.Request().Context(), who, usage.NewRule(in)))
 }
 
-func (s *Server) changeAlertRule(c echo.Context, who identity.Principal, version int64, in newAlertRuleJSON) (*alertRuleJSON, error) {
+func (s *Server) editAlertRule(c echo.Context, who identity.Principal, version int64, in newAlertRuleJSON) (*alertRuleJSON, error) {
 	return said(alertRuleOf)(s.usage.ChangeRule(c.Request().Context(), who, c.Param("id"), version, usage.NewRule(in)))
 }
 
@@ -166,7 +166,7 @@ type switchJSON struct {
 	On bool `json:"on"`
 }
 
-func (s *Server) switchAlertRule(c echo.Context, who identity.Principal, version int64, in switchJSON) (*alertRuleJSON, error) {
+func (s *Server) turnAlertRule(c echo.Context, who identity.Principal, version int64, in switchJSON) (*alertRuleJSON, error) {
 	return said(alertRuleOf)(s.usage.SwitchRule(c.Request().Context(), who, c.Param("id"), version, in.On))
 }
 

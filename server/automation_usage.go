@@ -30,18 +30,18 @@ func (s *Server) usageOperations() []operation {
 		{get, "/v1/model-prices", read, "What models cost, by name.", lists(s.listPrices)},
 		{post, "/v1/model-prices", prices, "Say what models cost.", makes(s, s.makePrice)},
 		{get, "/v1/model-prices/:id", read, "A price.", reads(s.readPrice)},
-		{put, "/v1/model-prices/:id", prices, "Make a price what is said. It counts for the past as well.", changes(s, s.changePrice)},
+		{put, "/v1/model-prices/:id", prices, "Make a price what is said. It counts for the past as well.", changes(s, s.editPrice)},
 		{post, "/v1/model-prices/:id/end", prices, "End a price: what its models cost is then not known.", changes(s, s.stopPrice)},
 
 		{get, "/v1/alerts", alerts, "Alerts, the last fired first.", lists(s.listAlerts)},
 		{get, "/v1/alerts/:id", alerts, "An alert.", reads(s.readAlert)},
-		{post, "/v1/alerts/:id/acknowledge", handle, "Say that somebody looks at an alert.", acts(s, s.acknowledgeAlert)},
-		{post, "/v1/alerts/:id/close", handle, "Close an alert. If it happens again it fires again.", acts(s, s.closeAlert)},
+		{post, "/v1/alerts/:id/acknowledge", handle, "Say that somebody looks at an alert.", acts(s, s.noticeAlert)},
+		{post, "/v1/alerts/:id/close", handle, "Close an alert. If it happens again it fires again.", acts(s, s.endAlert)},
 		{get, "/v1/alert-rules", alerts, "The rules by which alerts fire, by name.", lists(s.listAlertRules)},
 		{post, "/v1/alert-rules", rules, "Make an alert rule.", makes(s, s.makeAlertRule)},
 		{get, "/v1/alert-rules/:id", alerts, "An alert rule.", reads(s.readAlertRule)},
-		{put, "/v1/alert-rules/:id", rules, "Make an alert rule what is said. Its kind stays, and its open alerts are closed.", changes(s, s.changeAlertRule)},
-		{post, "/v1/alert-rules/:id/switch", rules, "Switch an alert rule on or off; its open alerts are closed.", changes(s, s.switchAlertRule)},
+		{put, "/v1/alert-rules/:id", rules, "Make an alert rule what is said. Its kind stays, and its open alerts are closed.", changes(s, s.editAlertRule)},
+		{post, "/v1/alert-rules/:id/switch", rules, "Switch an alert rule on or off; its open alerts are closed.", changes(s, s.turnAlertRule)},
 		{post, "/v1/alert-rules/:id/end", rules, "End an alert rule. One that every installation has is switched off instead.", changes(s, s.stopAlertRule)},
 	}
 }
@@ -80,13 +80,13 @@ func (q usageFilter) filter() (usage.Filter, error) {
 	return f, nil
 }
 
-type usageQuery struct {
+type usageReportQuery struct {
 	usageFilter
 	By    string `query:"by" enum:"server,tool,agent,subject,model" doc:"What to tell calls apart by."`
 	Limit int    `query:"limit" max:"200" doc:"How many rows; the rest is added up."`
 }
 
-func (s *Server) readUsage(c echo.Context, who identity.Principal, q usageQuery) (*usageJSON, error) {
+func (s *Server) readUsage(c echo.Context, who identity.Principal, q usageReportQuery) (*usageJSON, error) {
 	f, err := q.filter()
 	if err != nil {
 		return nil, err
