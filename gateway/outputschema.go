@@ -63,6 +63,9 @@ func (s *schemas) checkResult(schema *pinnedSchema, members []canonical.Member) 
 	if schema.err != nil {
 		return schema.err
 	}
+	if !canonical.Bounded(content) {
+		return errNumber
+	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(content))
 	if err != nil {
 		return errors.New("it is not JSON")

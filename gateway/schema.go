@@ -47,6 +47,7 @@ func newSchemas() *schemas { return &schemas{compiled: map[schemaKey]*pinnedSche
 var (
 	errSlowSchema   = errors.New("its schema takes too long to check")
 	errBrokenSchema = errors.New("its schema is not valid")
+	errNumber       = errors.New("has a number of too many digits")
 	errLoads        = errors.New("a schema may not refer to anything outside itself")
 )
 
@@ -66,6 +67,9 @@ func (s *schemas) check(tool *policy.Tool, arguments json.RawMessage) (path stri
 	if schema.schema == nil {
 		return "", nil
 	}
+	if !canonical.Bounded(arguments) {
+		return "/arguments", errNumber
+	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
 	if err != nil {
 		return "/arguments", errors.New("are not JSON")
@@ -76,7 +80,14 @@ func (s *schemas) check(tool *policy.Tool, arguments json.RawMessage) (path stri
 // validate runs the validation beside us, as it cannot be interrupted.
 func (s *schemas) validate(schema *pinnedSchema, value any) (path string, err error) {
 	done := make(chan error, 1)
-	go func() { done <- schema.schema.Validate(value) }()
+	go func() {
+		defer func() {
+			if recover() != nil { // it runs beside the exchange, where a panic would end us
+				done <- errBrokenSchema
+			}
+		}()
+		done <- schema.schema.Validate(value)
+	}()
 	timer := time.NewTimer(validationTime)
 	defer timer.Stop()
 	select {
@@ -118,7 +129,7 @@ func compile(raw json.RawMessage) *pinnedSchema {
 		return &pinnedSchema{}
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	if err != nil {
+	if err != nil || !canonical.Bounded(raw) { // a bound that it cannot keep would be left out
 		return &pinnedSchema{err: errBrokenSchema}
 	}
 	c := jsonschema.NewCompiler()
@@ -129,7 +140,7 @@ func compile(raw json.RawMessage) *pinnedSchema {
 		return &pinnedSchema{err: errBrokenSchema}
 	}
 	schema, err := c.Compile(url)
-	if err != nil {
+	if err != nil || circular(schema) {
 		return &pinnedSchema{err: errBrokenSchema}
 	}
 	return &pinnedSchema{schema: schema}

@@ -105,8 +105,12 @@ func (s *events) first(line []byte) []byte {
 	return bytes.TrimPrefix(line, []byte("\ufeff"))
 }
 
-func (e *event) hasID() bool {
-	return slices.ContainsFunc(e.lines, func(line []byte) bool { return bytes.HasPrefix(line, []byte("id:")) })
+// invites reports whether the event says that the stream may end before the answer: it can be resumed behind an id, and
+// who is told when to come back is expected back.
+func (e *event) invites() bool {
+	return slices.ContainsFunc(e.lines, func(line []byte) bool {
+		return bytes.HasPrefix(line, []byte("id:")) || bytes.HasPrefix(line, []byte("retry:"))
+	})
 }
 
 // append writes the event.
@@ -131,7 +135,7 @@ type filteredStream struct {
 	pending []byte
 	err     error
 
-	resumable bool // an event had an id: who loses the stream may ask for the rest
+	resumable bool // who loses the stream may ask for the rest
 }
 
 func newFilteredStream(body io.ReadCloser, filter func([]byte) []byte) *filteredStream {
@@ -149,7 +153,7 @@ func (s *filteredStream) Read(p []byte) (int, error) {
 			s.err = err
 			continue
 		}
-		s.resumable = s.resumable || e.hasID()
+		s.resumable = s.resumable || e.invites()
 		if e.hasData && len(e.data) > 0 {
 			if e.data = s.filter(e.data); e.data == nil {
 				continue
