@@ -13,7 +13,7 @@ import (
 
 // faults are what is wrong with an answer that arrived: the server can be reached, and cannot be used.
 var faults = []error{
-	errRedirect, errCredential, errCompressed, errNotMCP, errTooLong, errForeignSession, errManySessions, errUpstreamMessage, errForbiddenAddress,
+	errRedirect, errCredential, errCompressed, errNotMCP, errTooLong, errForeignSession, errManySessions, errUpstreamMessage, errForbiddenAddress, errNoOutbound,
 }
 
 // delays are what the server did not do in time.
@@ -33,7 +33,7 @@ func (x *exchange) judgeAnswer(status int, err error) {
 	case err == nil:
 	case x.r.Context().Err() != nil:
 		err = errUncounted
-	case errors.Is(err, errForbiddenAddress):
+	case errors.Is(err, errForbiddenAddress) || errors.Is(err, errNoOutbound):
 		err = errUncounted
 	case oneOf(err, faults) != nil && status < http.StatusInternalServerError:
 		err = nil

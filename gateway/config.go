@@ -84,6 +84,7 @@ type Command struct {
 // Upstream is what the gateway adds to requests to one server. A value is env:NAME, file:PATH or keyring:NAME.
 type Upstream struct {
 	Headers  map[string]string `yaml:"headers"`
+	OAuth    *OAuth            `yaml:"oauth"`  // nil: none
 	Output   Output            `yaml:"output"` // what it leaves open is as for all servers
 	Limits   UpstreamLimits    `yaml:"limits"`
 	Timeouts Timeouts          `yaml:"timeouts"`
@@ -167,6 +168,9 @@ func (c Config) Validate() error {
 	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Output.validate("output"), c.validateBounds())
 	for server, u := range c.Upstreams {
 		errs = append(errs, u.Output.validate(fmt.Sprintf("upstream %q: output", server)))
+		if err := u.OAuth.validate(u.Headers); err != nil {
+			errs = append(errs, fmt.Errorf("upstream %q: %w", server, err))
+		}
 		for header, source := range u.Headers {
 			require(secret.Source(source).Validate() == nil,
 				"upstream %q: header %q must come from env:NAME, file:PATH or keyring:NAME, never from this file", server, header)

@@ -18,7 +18,7 @@ func final(err error) bool {
 		return false
 	}
 	for _, known := range []error{
-		context.DeadlineExceeded, context.Canceled, errForbiddenAddress, errRedirect, errCredential, errHTML, errBigOffer, errProcess, errDied, errSlow, errStuck,
+		context.DeadlineExceeded, context.Canceled, errForbiddenAddress, errNoOutbound, errRedirect, errCredential, errHTML, errBigOffer, errProcess, errDied, errSlow, errStuck,
 	} {
 		if errors.Is(err, known) {
 			return true

@@ -102,7 +102,10 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.rooms = room.New(log, g.now)
 	g.places = newPlaces()
 	g.breakers = newBreakers(log)
-	g.upstream = &http.Client{Transport: g.dialer.transport(), CheckRedirect: noRedirect}
+	g.upstream = &http.Client{CheckRedirect: noRedirect, Transport: &outbound{
+		next: g.dialer.transport(), config: g.config, now: g.now, life: g.ctx, log: log,
+		tokens: &http.Client{Transport: g.dialer.transport(), CheckRedirect: noRedirect},
+	}}
 	g.stdio = newStdioPool(g)
 	g.watch = newWatcher(g)
 	g.proxy = g.newProxy()

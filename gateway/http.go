@@ -68,7 +68,7 @@ func (x *exchange) forwardHTTP() error {
 	ctx, patience, end := x.endurance(x.r.Context())
 	defer end()
 	x.patience = patience
-	ctx = context.WithValue(ctx, exchangeKey{}, x)
+	ctx = context.WithValue(toUpstream(ctx, x.name), exchangeKey{}, x)
 	if x.streams() { // a stream does not outlive what we know of the caller
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, x.caller.expires)

@@ -49,7 +49,7 @@ func (g *Gateway) openHTTP(ctx context.Context, name string, e policy.Endpoint, 
 	return &link{
 		close: func() {},
 		send: func(ctx context.Context, l *link, method string, message []byte, id string) (json.RawMessage, error) {
-			return g.post(ctx, l, u, extra, method, message, id)
+			return g.post(toUpstream(ctx, name), l, u, extra, method, message, id)
 		},
 	}, nil
 }
@@ -102,19 +102,20 @@ func (g *Gateway) post(ctx context.Context, l *link, u *url.URL, extra http.Head
 	}
 	defer func() { _ = res.Body.Close() }() // it was read as far as wanted
 	if method == "initialize" {
-		g.adoptSession(l, u, extra, res.Header.Get(headerSession)) //nolint:contextcheck // the session ends after the request
+		server, _ := ctx.Value(outboundKey{}).(string)
+		g.adoptSession(l, server, u, extra, res.Header.Get(headerSession)) //nolint:contextcheck // the session ends after the request
 	}
 	return readAnswer(l, res, id)
 }
 
 // adoptSession keeps the id of the session that a handshake opened, and ends the session with the link.
-func (g *Gateway) adoptSession(l *link, u *url.URL, extra http.Header, id string) {
+func (g *Gateway) adoptSession(l *link, server string, u *url.URL, extra http.Header, id string) {
 	if id == "" || len(id) > 256 {
 		return
 	}
 	l.session = id
 	l.close = func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(g.ctx), 2*time.Second)
+		ctx, cancel := context.WithTimeout(toUpstream(context.WithoutCancel(g.ctx), server), 2*time.Second)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, u.String(), nil)
 		if err != nil {
