@@ -14,7 +14,7 @@ import (
 )
 
 // slowly makes the server answer calls only when it is let go; began is told of each.
-func (s *stand) slowly() (began chan struct{}, letGo chan struct{}) {
+func (s *stand) slowly() (began, letGo chan struct{}) {
 	began, letGo = make(chan struct{}, 8), make(chan struct{})
 	s.misbehave("tools/call", func(w http.ResponseWriter, _ *http.Request) {
 		began <- struct{}{}
@@ -187,8 +187,8 @@ func (s *stand) stream() (session string, whole chan string) {
 func TestDrainEndsStreams(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(*testing.T) *stand{
-		"over HTTP":         func(t *testing.T) *stand { return newStand(t, nil).open() },
-		"of a stdio server": func(t *testing.T) *stand { return newStdioStand(t, "plain", nil) },
+		"over HTTP":         func(t *testing.T) *stand { t.Helper(); return newStand(t, nil).open() },
+		"of a stdio server": func(t *testing.T) *stand { t.Helper(); return newStdioStand(t, "plain", nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -199,7 +199,7 @@ func (p *process) write(message []byte) error {
 	}, message)
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	_ = p.input.SetWriteDeadline(time.Now().Add(writeTime)) // a pipe has deadlines
+	_ = p.input.SetWriteDeadline(time.Now().Add(writeTime)) //nolint:forbidigo // a deadline of the kernel; a pipe has them
 	_, err := p.input.Write(append(line, '\n'))
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		p.kill()

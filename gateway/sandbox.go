@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -211,16 +210,20 @@ func (c Command) dockerArgv(name string) []string {
 	return slices.Concat(argv, []string{s.Image}, c.Argv)
 }
 
+const removeTime = 10 * time.Second
+
 // remove ends the container, which outlives the command that started it.
 func (b *boxed) remove() {
 	if b.name == "" {
 		return
 	}
 	b.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "docker", "rm", "--force", b.name) //nolint:gosec // a name of our own
-		cmd.Env = os.Environ()
-		_ = cmd.Run() // it may be gone, by --rm
+		cmd := exec.Command("docker", "rm", "--force", b.name) //nolint:gosec,noctx // a name of our own; bounded below
+		if cmd.Start() != nil {
+			return // there is no docker, so there is no container
+		}
+		limit := time.AfterFunc(removeTime, func() { _ = cmd.Process.Kill() })
+		defer limit.Stop()
+		_ = cmd.Wait() // it may be gone, by --rm
 	})
 }

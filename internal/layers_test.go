@@ -25,6 +25,7 @@ var layers = map[string]int{
 	"internal/seal":              0,
 	"internal/egress":            0,
 	"internal/room":              0,
+	"internal/secret":            0,
 	"internal/browsertest":       0,
 	"internal/opatest":           0,
 	"internal/nodetest":          0,

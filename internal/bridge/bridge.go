@@ -90,7 +90,7 @@ func (b *Bridge) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	stop(nil)
 	b.work.Wait()
-	b.endSession()
+	b.endSession(ctx)
 	return err
 }
 
@@ -100,7 +100,7 @@ func (b *Bridge) readAll(ctx context.Context, in io.Reader, stop context.CancelC
 	for ctx.Err() == nil {
 		line, tooLong, err := readLine(lines)
 		if tooLong {
-			b.answerError(nil, codeInvalidRequest, fmt.Sprintf("The message is larger than %d MiB.", maxLine>>20))
+			_ = b.answerError(nil, codeInvalidRequest, fmt.Sprintf("The message is larger than %d MiB.", maxLine>>20))
 		} else if len(line) > 0 {
 			if err := b.handle(ctx, line); err != nil {
 				stop(err)
@@ -190,7 +190,7 @@ func (b *Bridge) finish(r *running, answer []byte) {
 	quiet := r.quiet
 	b.mu.Unlock()
 	if mine && !quiet {
-		b.write(answer)
+		_ = b.write(answer) // the reader's own writes notice that the client is gone
 	}
 }
 

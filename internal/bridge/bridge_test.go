@@ -301,7 +301,7 @@ func TestASessionFromItsBeginningToItsEnd(t *testing.T) {
 		}
 	}
 	_ = d.in.Close()
-	for range d.lines { //nolint:revive // until the bridge has ended
+	for range d.lines { // until the bridge has ended
 	}
 	if n := len(d.fake.requests("DELETE Bearer t0 [s2|2025-11-25|")); n != 1 {
 		t.Errorf("the session was not ended: %v", d.fake.requests("DELETE"))

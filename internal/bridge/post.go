@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -273,7 +274,7 @@ func (b *Bridge) tell(ctx context.Context, m message) {
 		if res.StatusCode >= http.StatusBadRequest {
 			b.Log.Warn("a message was refused", slog.String("method", m.method), slog.Int("status", res.StatusCode))
 		} else if m.method == "notifications/initialized" {
-			b.listen()
+			b.listen() //nolint:contextcheck // the stream outlasts what opens it
 		}
 		return
 	}
@@ -344,9 +345,7 @@ func (b *Bridge) header(m message) http.Header {
 		schema := b.headers[m.text("name")]
 		b.mu.Unlock()
 		arguments, _ := canonical.Lookup(m.params, "arguments")
-		for name, values := range gateway.ParamHeaders(schema, arguments) {
-			h[name] = values
-		}
+		maps.Copy(h, gateway.ParamHeaders(schema, arguments))
 	}
 	return h
 }

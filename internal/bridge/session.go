@@ -41,7 +41,7 @@ func (b *Bridge) sessionID() string {
 
 // open passes the client's initialize on, and keeps the session that it opens.
 func (b *Bridge) open(ctx context.Context, m message) error {
-	b.endSession()
+	b.endSession(ctx)
 	r := &running{id: m.id, cancel: func() {}}
 	if fault := b.enter(r); fault != "" {
 		return b.answerError(m.id, codeInvalidRequest, fault)
@@ -257,12 +257,12 @@ func (b *Bridge) passAll(stream *eventReader) {
 }
 
 // endSession tells the gateway that the session is over.
-func (b *Bridge) endSession() {
+func (b *Bridge) endSession(ctx context.Context) {
 	b.stopListening()
 	if b.sessionID() == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
 	res, _, err := b.send(ctx, http.MethodDelete, nil, b.streamHeader(), false)
 	if err == nil {
