@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"countersign/canonical"
+	"countersign/client"
 )
 
 // hostile are results of servers, each with what must not reach the caller. None holds what would make it unreadable.
@@ -194,4 +195,40 @@ func TestStructuredContentIsOfThePinnedForm(t *testing.T) {
 	s.eventually("the call records", func() bool {
 		return strings.Count(fmt.Sprint(s.plane.decisions("update_order")), "allowed/output_invalid") == 4
 	})
+}
+
+func TestProcessesAndStreamsAreMadeSafe(t *testing.T) {
+	t.Parallel()
+	s := newStdioStand(t, "poison", nil)
+	for _, era := range eras {
+		res := call(t, s.connect("ada", era, nil), "poison", `{}`)
+		if got := textOf(res); got != "red &lt;script>x</script> [secret removed: aws-access-token]" || res.Meta[metaFiltered] == nil {
+			t.Errorf("%s, a process: %q %v", era, got, res.Meta)
+		}
+	}
+}
+
+// TestHeldCallIsMadeSafe has a call run after an approval, whose result is neither safe nor, then, of the approved form.
+func TestHeldCallIsMadeSafe(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil).open()
+	s.modernCall("delete_orders", `{"ids":["o-1001"]}`)
+	s.plane.decide("apr_1", client.ApprovalApproved, "")
+	s.misbehave("tools/call", answerWith(200, "application/json", `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"a\u202eb"}]}}`))
+	if r := s.modernCall("delete_orders", `{"ids":["o-1001"]}`); !strings.Contains(r.body, `"text":"ab"`) || !strings.Contains(r.body, metaFiltered) {
+		t.Errorf("got %s", r.body)
+	}
+	if diff := cmp.Diff([]client.OutcomeStatus{client.Succeeded}, s.plane.outcomeList()); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+}
+
+// TestSizeIsJudgedBeforeFiltering has results that the filter makes shorter.
+func TestSizeIsJudgedBeforeFiltering(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil).open().guarded("grd_2", atMost(100), "list_orders").publish()
+	s.misbehave("tools/call", answerWith(200, "application/json", `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"`+strings.Repeat(`\u200b`, 50)+`"}]}}`))
+	if r := s.modernCall("list_orders", `{}`); !strings.Contains(r.body, "response_too_long") {
+		t.Errorf("got %s", r.body)
+	}
 }

@@ -55,6 +55,9 @@ func serveTestStdio(mode string) {
 		}
 		return strconv.Itoa(child.Process.Pid)
 	})
+	if mode == "poison" {
+		add("poison", func(context.Context) string { return "\x1b[31mred\u200b <script>x</script> AKIAZ5GMXQZQ7NOPQRST" })
+	}
 	add("hang", func(ctx context.Context) string { <-ctx.Done(); return "" })
 	if err := server.Run(context.Background(), &mcp.StdioTransport{}); err != nil && mode != "quiet" {
 		fmt.Fprintln(os.Stderr, err)
