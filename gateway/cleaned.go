@@ -64,7 +64,7 @@ func (x *exchange) passable(d duty, id json.RawMessage, message, content []byte)
 	}
 	clean, found, err := x.cleaner().Message(message)
 	if err != nil {
-		return x.withhold(d, id, reasonUnsafe, "could not be made safe: "+err.Error()), nil
+		return x.withhold(d, id, reasonUnsafe, "could not be made safe: "+err.Error()), nil //nolint:nilerr // the caller is told instead
 	}
 	x.log.filtered += found.Texts
 	x.taint(content)
@@ -86,7 +86,7 @@ func (x *exchange) passable(d duty, id json.RawMessage, message, content []byte)
 		return nil, errUpstreamMessage
 	}
 	if why := x.g.schemas.checkResult(d.output, members); why != nil {
-		return x.withhold(d, id, reasonOutput, "is not of the form that was approved: "+why.Error()), nil
+		return x.withhold(d, id, reasonOutput, "is not of the form that was approved: "+why.Error()), nil //nolint:nilerr // the caller is told instead
 	}
 	changed := isResult && x.filterLists(members)
 	if changed = note(&members, name, found) || changed; !changed {

@@ -45,7 +45,7 @@ func closingBracket(s string, open int) int {
 // title. n is the length with the closing parenthesis.
 func destination(s string) (address string, n int, ok bool) {
 	i := skip(s, 0)
-	start, end := i, i
+	start := i
 	if strings.HasPrefix(s[i:], "<") {
 		for i++; i < len(s) && s[i] != '>' && s[i] != '\n'; i++ {
 			if s[i] == '\\' {
@@ -55,7 +55,7 @@ func destination(s string) (address string, n int, ok bool) {
 		if i >= len(s) || s[i] != '>' {
 			return "", 0, false
 		}
-		start, end = start+1, i
+		address = s[start+1 : i]
 		i++
 	} else {
 		depth := 0
@@ -70,10 +70,10 @@ func destination(s string) (address string, n int, ok bool) {
 			}
 		}
 		i = min(i, len(s))
-		end = i
+		address = s[start:i]
 	}
 	if i = title(s, skip(s, i)); i < len(s) && s[i] == ')' {
-		return s[start:end], i + 1, true
+		return address, i + 1, true
 	}
 	return "", 0, false
 }

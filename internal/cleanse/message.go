@@ -237,6 +237,7 @@ func (w *walker) treat(as treatment, s string) (string, Kinds, error) {
 	case asAddress, asIcon:
 		safe, kinds := w.f.address(s, as == asIcon)
 		return safe, kinds, nil
+	case asText, asIs:
 	}
 	safe, kinds := w.f.text(s, w.defined)
 	return safe, kinds, nil
@@ -330,14 +331,14 @@ func surrogate(s []byte) (unit rune, ok bool) {
 		return 0, false
 	}
 	for _, c := range s[2:6] {
-		n := strings.IndexByte("0123456789abcdef", c|0x20)
-		if c >= '0' && c <= '9' {
-			n = int(c - '0')
-		}
-		if n < 0 {
+		switch {
+		case c >= '0' && c <= '9':
+			unit = unit<<4 | rune(c-'0')
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			unit = unit<<4 | rune(c|0x20-'a'+10)
+		default:
 			return 0, false
 		}
-		unit = unit<<4 | rune(n)
 	}
 	return unit, unit >= 0xd800 && unit <= 0xdfff
 }
