@@ -241,5 +241,5 @@ func held() int64 {
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // far less than 2^63
+	return int64(m.HeapAlloc + m.StackInuse)
 }

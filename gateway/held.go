@@ -303,7 +303,7 @@ func (h *heldCall) redeem(ctx context.Context, a client.Approval) (goOn bool, er
 			got.Release()
 		}
 	}()
-	if ok, err = x.enter(" The approval was not used; it is good for a few minutes."); !ok {
+	if ok, err = x.enter(" The approval was not used; it is good for a few minutes."); !ok { //nolint:contextcheck // the exchange has the context of its request
 		return false, err
 	}
 	if err := x.stillStands(); err != nil {
