@@ -60,15 +60,21 @@ func (l *Ledger) Record(ctx context.Context, who identity.Principal, calls []cli
 
 func (l *Ledger) record(ctx context.Context, gatewayID string, calls []client.CallRecord) (done Recorded, err error) {
 	err = postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
+		done = Recorded{}
 		var now time.Time
 		if err := tx.QueryRow(ctx, `select clock_timestamp()`).Scan(&now); err != nil {
 			return err
 		}
 		rows := newColumns(len(calls))
 		var ahead []string
+		seen := make(map[string]struct{}, len(calls))
 		oldest := now.AddDate(0, 0, -l.cfg.KeepRecords)
 		for i := range calls {
 			call := calls[i]
+			if _, twice := seen[call.CallID]; twice {
+				continue
+			}
+			seen[call.CallID] = struct{}{}
 			switch {
 			case call.At.Before(oldest):
 				done.Expired++
@@ -82,7 +88,7 @@ func (l *Ledger) record(ctx context.Context, gatewayID string, calls []client.Ca
 		}
 		tag, err := tx.Exec(ctx, insertRecords, rows.args(gatewayID, ahead))
 		done.Stored = int(tag.RowsAffected())
-		done.Known = len(rows.ids) - done.Stored
+		done.Known = len(calls) - done.Expired - done.Stored
 		return err
 	})
 	return done, err
