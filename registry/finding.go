@@ -9,6 +9,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"countersign/canonical"
 	"countersign/policy"
 )
 
@@ -46,7 +47,13 @@ func examine(kind policy.Kind, raw []byte) []Finding {
 	var r reader
 	r.read(nil, object)
 	r.name(kind, object)
-	if kind == policy.KindTool {
+	switch {
+	case kind != policy.KindTool:
+	case !canonical.Bounded(raw):
+		r.add(Finding{
+			Code: "schema_invalid", Message: "A number of the definition has too many digits, or a larger exponent than any machine reckons with.", Blocks: true,
+		})
+	default:
 		r.schemas(object)
 	}
 	r.guess(object)
