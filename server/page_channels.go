@@ -111,6 +111,9 @@ func digestWords(seconds int) string {
 
 func (s *Server) newChannelPage(c echo.Context, who identity.Principal) error {
 	suggested := notify.Setup{Kind: notify.Webhook, Topics: []string{"approval.requested", "approval.escalated", "review.overdue"}}
+	if topic := c.QueryParam("topic"); topic != "" {
+		suggested.Topics = []string{topic} // of whoever found that nobody is told of it
+	}
 	return s.showChannelForm(c, who, http.StatusOK, web.ChannelForm{}, suggested, nil)
 }
 

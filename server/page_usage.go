@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
 
 	"countersign/identity"
 	"countersign/internal/problem"
@@ -39,23 +40,15 @@ const (
 )
 
 func (s *Server) usagePage(c echo.Context, who identity.Principal) error {
-	ctx := c.Request().Context()
 	q := s.usageQueryOf(c, who, "/usage")
 	by := usageBy(c, q.view.MayName)
-	summary, err := s.usage.Summary(ctx, who, q.filter)
+	sums, err := s.readUsage(c, who, q.filter, by.by)
 	if err != nil {
 		return err
 	}
-	series, err := s.usage.Series(ctx, who, q.filter)
-	if err != nil {
-		return err
-	}
-	parts, err := s.usage.Breakdown(ctx, who, q.filter, by.by, mostUsageRows)
-	if err != nil {
-		return err
-	}
+	summary, parts := sums.summary, sums.parts
 	view := web.Usage{
-		UsageFilter: q.view, Totals: totalsView(summary.Now), Points: pointViews(series), CSV: here(c, "/usage.csv", "by", string(by.name)),
+		UsageFilter: q.view, Totals: totalsView(summary.Now), Points: pointViews(sums.series), CSV: here(c, "/usage.csv", "by", by.name),
 		Columns: usageColumns(c, by), MayCall: who.Can(identity.ChangeGrant, "") == nil, Rest: restWords(parts, by),
 	}
 	if summary.BeforeKnown {
@@ -65,19 +58,32 @@ func (s *Server) usagePage(c echo.Context, who identity.Principal) error {
 	if q.view.MayName {
 		view.Calls = here(c, "/usage/calls", "by", "", "sort", "", "order", "")
 	}
-	for _, o := range usageBys {
-		if o.by != usage.BySubject || q.view.MayName {
-			view.Tabs = append(view.Tabs, web.Option{Value: here(c, "/usage", "by", o.name, "sort", "", "order", ""), Label: o.label, Selected: o.name == by.name})
-		}
-	}
+	view.Tabs = usageTabs(c, by, q.view.MayName)
 	if summary.Now.Cost.Unpriced > 0 {
-		if view.NoPrice, err = s.usage.UnpricedModels(ctx, who); err != nil {
-			return err
+		view.NoPrice = sums.unpriced
+	}
+	if err := s.usageLines(c, who, parts.Rows, by, &view); err != nil {
+		return err
+	}
+	return render(c, http.StatusOK, web.UsagePage(s.page(c, who, "Usage", "/usage"), view))
+}
+
+// usageTabs are what calls may be told apart by.
+func usageTabs(c echo.Context, by usageByOption, mayName bool) []web.Option {
+	var tabs []web.Option
+	for _, o := range usageBys {
+		if o.by != usage.BySubject || mayName {
+			tabs = append(tabs, web.Option{Value: here(c, "/usage", "by", o.name, "sort", "", "order", ""), Label: o.label, Selected: o.name == by.name})
 		}
 	}
-	sortRows(parts.Rows, c.QueryParam("sort"), c.QueryParam("order") == "ascending")
-	page, next := rowsOfPage(c, len(parts.Rows))
-	shown := parts.Rows[page:min(page+usageRows, len(parts.Rows))]
+	return tabs
+}
+
+// usageLines fills in the page of the table that the address names, sorted as it says.
+func (s *Server) usageLines(c echo.Context, who identity.Principal, rows []usage.Row, by usageByOption, view *web.Usage) error {
+	sortRows(rows, c.QueryParam("sort"), c.QueryParam("order") == "ascending")
+	page, next := rowsOfPage(c, len(rows))
+	shown := rows[page:min(page+usageRows, len(rows))]
 	var servers []string
 	for _, row := range shown {
 		servers = append(servers, cmp.Or(row.Server, row.Key))
@@ -93,7 +99,38 @@ func (s *Server) usagePage(c echo.Context, who identity.Principal) error {
 	if page > 0 {
 		view.First = here(c, "/usage")
 	}
-	return render(c, http.StatusOK, web.UsagePage(s.page(c, who, "Usage", "/usage"), view))
+	return nil
+}
+
+// usageSums is what the page of usage is made of.
+type usageSums struct {
+	summary  usage.Summary
+	series   usage.Series
+	parts    usage.Breakdown
+	unpriced []string
+}
+
+// readUsage reads all of it side by side: each adds up the same rows in its own way.
+func (s *Server) readUsage(c echo.Context, who identity.Principal, f usage.Filter, by usage.By) (sums usageSums, err error) {
+	g, ctx := errgroup.WithContext(c.Request().Context())
+	g.Go(func() (err error) {
+		sums.summary, err = s.usage.Summary(ctx, who, f)
+		return err
+	})
+	g.Go(func() (err error) {
+		sums.series, err = s.usage.Series(ctx, who, f)
+		return err
+	})
+	g.Go(func() (err error) {
+		sums.parts, err = s.usage.Breakdown(ctx, who, f, by, mostUsageRows)
+		return err
+	})
+	g.Go(func() (err error) {
+		sums.unpriced, err = s.usage.UnpricedModels(ctx, who)
+		return err
+	})
+	err = g.Wait()
+	return sums, err
 }
 
 // usageByOption is what calls are told apart by. Its name stands in addresses.
