@@ -42,7 +42,7 @@ const (
 func (s *Server) usagePage(c echo.Context, who identity.Principal) error {
 	q := s.usageQueryOf(c, who, "/usage")
 	by := usageBy(c, q.view.MayName)
-	sums, err := s.readUsage(c, who, q.filter, by.by)
+	sums, err := s.sumUsage(c, who, q.filter, by.by)
 	if err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ type usageSums struct {
 	unpriced []string
 }
 
-// readUsage reads all of it side by side: each adds up the same rows in its own way.
-func (s *Server) readUsage(c echo.Context, who identity.Principal, f usage.Filter, by usage.By) (sums usageSums, err error) {
+// sumUsage reads all of it side by side: each adds up the same rows in its own way.
+func (s *Server) sumUsage(c echo.Context, who identity.Principal, f usage.Filter, by usage.By) (sums usageSums, err error) {
 	g, ctx := errgroup.WithContext(c.Request().Context())
 	g.Go(func() (err error) {
 		sums.summary, err = s.usage.Summary(ctx, who, f)
