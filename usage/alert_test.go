@@ -47,7 +47,9 @@ func TestEachKindFires(t *testing.T) {
 		values ('chn_1', 'ops', 'webhook', '{alert.fired}', 'x', 'x', 'x', 'test', clock_timestamp() - interval '5 minutes')`)
 	w.record(w.times(101)...)
 	w.record(w.times(10, func(r *client.CallRecord) { r.Server, r.Decision, r.Session = "com.acme/ill", client.FailedCall, "" })...)
-	w.record(w.times(8, func(r *client.CallRecord) { r.Decision, r.Reason, r.Subject, r.Session = client.DeniedCall, "no_grant", "eve", "" })...)
+	w.record(w.times(8, func(r *client.CallRecord) {
+		r.Decision, r.Reason, r.Subject, r.Session = client.DeniedCall, "no_grant", "eve", ""
+	})...)
 	w.record(w.times(3, func(r *client.CallRecord) {
 		r.Server, r.Decision, r.Reason, r.Session = "com.nobody/x", client.DeniedCall, "unknown_server", ""
 	})...)

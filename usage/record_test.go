@@ -20,7 +20,9 @@ func TestRecord(t *testing.T) {
 	denied := func(r *client.CallRecord) { r.Decision, r.Reason, r.UpstreamUS = client.DeniedCall, "no_grant", 0 }
 	strange := func(r *client.CallRecord) { r.Tool = "evil\x00" + strings.Repeat("ü", 400) }
 	wrong := func(r *client.CallRecord) { r.ToolError = true }
-	unknown := func(r *client.CallRecord) { r.Server, r.Decision, r.Reason = "com.nobody/knows", client.DeniedCall, "unknown_server" }
+	unknown := func(r *client.CallRecord) {
+		r.Server, r.Decision, r.Reason = "com.nobody/knows", client.DeniedCall, "unknown_server"
+	}
 	batch := []client.CallRecord{w.call(), w.call(denied), w.call(old), w.call(ahead), w.call(strange), w.call(wrong), w.call(unknown)}
 	batch = append(batch, batch[0])
 	if diff := cmp.Diff(Recorded{Stored: 6, Known: 1, Expired: 1}, w.record(batch...)); diff != "" {

@@ -56,7 +56,9 @@ func TestSums(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()
-	denied := func(r *client.CallRecord) { r.Decision, r.Reason, r.Subject, r.UpstreamUS = client.DeniedCall, "no_grant", "eve", 0 }
+	denied := func(r *client.CallRecord) {
+		r.Decision, r.Reason, r.Subject, r.UpstreamUS = client.DeniedCall, "no_grant", "eve", 0
+	}
 	drop := func(r *client.CallRecord) { r.Tool, r.Model = "drop", "gpt-5" }
 	parcels := func(r *client.CallRecord) { r.Server, r.Agent = "com.acme/parcels", "" }
 	w.record(w.times(10)...)
