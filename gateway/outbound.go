@@ -204,7 +204,7 @@ func (o *outbound) token(ctx context.Context, t *outboundTokens, refused string)
 	if token, err := t.have(refused, o.now()); token != "" || err != nil {
 		return token, err
 	}
-	token, until, err := o.fetch(&t.cfg)
+	token, until, err := o.fetch(&t.cfg) //nolint:contextcheck // for whoever waits, not for one request
 	if err != nil {
 		o.log.Error("no token for a server", slog.String("server", t.server), slog.Any("error", err))
 	}

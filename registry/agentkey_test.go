@@ -108,7 +108,9 @@ func TestWhoMakesNoKey(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	w.Fresh = func(identity.Principal) error { return problem.New(problem.Forbidden, "fresh_signin_required", "Sign in again.") }
+	w.Fresh = func(identity.Principal) error {
+		return problem.New(problem.Forbidden, "fresh_signin_required", "Sign in again.")
+	}
 	_, err = w.NewAgentKey(w.ctx, w.admin, agent.ID, good)
 	wantProblem(t, err, problem.Forbidden, "fresh_signin_required")
 	w.Fresh = nil
