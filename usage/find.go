@@ -3,6 +3,7 @@ package usage
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,11 +29,9 @@ func asked(rules []Rule) pgx.StrictNamedArgs {
 const rulesTable = `unnest(@ids::text[], @calls::bigint[], @seconds::bigint[], @percents::bigint[], @servers::text[], @agents::text[])
 	as r (id, calls, seconds, percent, server, agent)`
 
-func (l *Ledger) found(ctx context.Context, rules []Rule, sql string, more ...any) ([]finding, error) {
+func (l *Ledger) found(ctx context.Context, rules []Rule, sql string, more pgx.StrictNamedArgs) ([]finding, error) {
 	args := asked(rules)
-	for i := 0; i < len(more); i += 2 {
-		args[fmt.Sprint(more[i])] = more[i+1]
-	}
+	maps.Copy(args, more)
 	rows, _ := l.pool.Query(ctx, sql, args)
 	return pgx.CollectRows(rows, pgx.RowToStructByName[finding])
 }
@@ -51,7 +50,7 @@ func findSessionRate(ctx context.Context, l *Ledger, rules []Rule) ([]finding, e
 		        where c.session <> '' and c.at > clock_timestamp() - make_interval(secs => r.seconds + @late)
 		          and c.at <= clock_timestamp() + interval '10 minutes' and (r.agent = '' or c.agent = r.agent)) w
 		  where w.n > r.calls
-		  group by w.session order by max(w.n) desc, w.session limit @most) f`, "late", late, "most", mostFindings)
+		  group by w.session order by max(w.n) desc, w.session limit @most) f`, pgx.StrictNamedArgs{"late": late, "most": mostFindings})
 }
 
 func findDenials(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error) {
@@ -66,7 +65,7 @@ func findDenials(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error
 		        where c.decision = 'denied' and c.subject <> '' and c.at > clock_timestamp() - make_interval(secs => r.seconds + @late)
 		          and c.at <= clock_timestamp() + interval '10 minutes' and (r.agent = '' or c.agent = r.agent)) w
 		  where w.n >= r.calls
-		  group by w.subject order by max(w.n) desc, w.subject limit @most) f`, "late", late, "most", mostFindings)
+		  group by w.subject order by max(w.n) desc, w.subject limit @most) f`, pgx.StrictNamedArgs{"late": late, "most": mostFindings})
 }
 
 func findErrorRate(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error) {
@@ -81,7 +80,7 @@ func findErrorRate(ctx context.Context, l *Ledger, rules []Rule) ([]finding, err
 		    and c.at <= clock_timestamp() + interval '10 minutes' and (r.server = '' or c.server = r.server)
 		  group by c.server
 		  having count(*) >= r.calls and 100 * count(*) filter (where c.decision = 'failed' or c.tool_error) >= r.percent * count(*)
-		  order by 2 desc, 1 limit @most) f`, "most", mostFindings)
+		  order by 2 desc, 1 limit @most) f`, pgx.StrictNamedArgs{"most": mostFindings})
 }
 
 func findUnknown(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error) {
@@ -95,7 +94,7 @@ func findUnknown(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error
 		    and c.at <= clock_timestamp() + interval '10 minutes'
 		    and not exists (select from servers s where lower(s.name) = lower(c.server) and s.state <> 'retired')
 		  group by c.server having count(*) >= r.calls
-		  order by 2 desc, 1 limit @most) f`, "most", mostFindings)
+		  order by 2 desc, 1 limit @most) f`, pgx.StrictNamedArgs{"most": mostFindings})
 }
 
 func findSilent(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error) {
@@ -105,7 +104,7 @@ func findSilent(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error)
 		cross join gateways g
 		cross join lateral (select max(i.last_seen_at) as at from gateway_instances i where i.gateway_id = g.id) s
 		where g.revoked_at is null and s.at < clock_timestamp() - make_interval(secs => r.seconds)
-		order by s.at limit @most * cardinality(@ids::text[])`, "most", mostFindings)
+		order by s.at limit @most * cardinality(@ids::text[])`, pgx.StrictNamedArgs{"most": mostFindings})
 }
 
 func findFailing(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error) {
@@ -114,7 +113,7 @@ func findFailing(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error
 		from `+rulesTable+`
 		cross join channels c
 		where c.failing_since < clock_timestamp() - make_interval(secs => r.seconds) and c.paused_at is null and c.ended_at is null
-		order by c.failing_since limit @most * cardinality(@ids::text[])`, "most", mostFindings)
+		order by c.failing_since limit @most * cardinality(@ids::text[])`, pgx.StrictNamedArgs{"most": mostFindings})
 }
 
 // spent is what calls of today moved, of one agent and model.

@@ -84,22 +84,46 @@ func atOnce(Params) time.Duration         { return 0 }
 func aDay(Params) time.Duration           { return day }
 
 var kinds = []KindInfo{
-	{SessionRate, "Calls from one session", "More calls from one session than that within the time.", "session",
-		[]Param{calls("More calls than", 100), seconds(60), ofAgent}, findSessionRate, threeWindows},
-	{ErrorRate, "Errors of a server", "That share of a server's calls, of at least so many, failed or were answered with an error.", "server",
-		[]Param{{Name: "percent", Label: "Percent or more", Min: 1, Max: 100, Default: 20}, calls("Of at least calls", 20), seconds(300), onServer}, findErrorRate, threeWindows},
-	{Denials, "Denied calls of one caller", "A caller was denied so many calls within the time: perhaps somebody probes.", "caller",
-		[]Param{calls("Denials", 20), seconds(60), ofAgent}, findDenials, threeWindows},
-	{TokensSpent, "Tokens in a day", "The calls of a day of UTC moved so many tokens, by estimate.", "agent",
-		[]Param{{Name: "tokens", Label: "Tokens", Min: 1000, Max: 1_000_000_000_000, Default: 10_000_000}, by, ofAgent}, findTokens, aDay},
-	{CostReached, "Cost in a day", "The calls of a day of UTC cost so much at the present prices. What has no price is not counted.", "agent",
-		[]Param{{Name: "amount", Label: "Amount", Text: true}, {Name: "currency", Label: "Currency", Text: true}, by, ofAgent}, findCost, aDay},
-	{GatewaySilent, "Silent gateway", "No instance of a gateway reported for that long, and it is not revoked.", "gateway",
-		[]Param{{Name: "seconds", Label: "Seconds", Min: 30, Max: 86400, Default: 120}}, findSilent, atOnce},
-	{UnknownAsked, "Unknown server asked for", "Callers asked so often for a server that nobody registered.", "server",
-		[]Param{calls("Times", 10), seconds(3600)}, findUnknown, threeWindows},
-	{NotifierFailing, "Channel fails", "What is sent to a channel has not arrived for that long.", "channel",
-		[]Param{{Name: "seconds", Label: "Seconds", Min: 30, Max: 86400, Default: 600}}, findFailing, atOnce},
+	{
+		SessionRate, "Calls from one session", "More calls from one session than that within the time.", "session",
+		[]Param{calls("More calls than", 100), seconds(60), ofAgent},
+		findSessionRate, threeWindows,
+	},
+	{
+		ErrorRate, "Errors of a server", "That share of a server's calls, of at least so many, failed or were answered with an error.", "server",
+		[]Param{{Name: "percent", Label: "Percent or more", Min: 1, Max: 100, Default: 20}, calls("Of at least calls", 20), seconds(300), onServer},
+		findErrorRate, threeWindows,
+	},
+	{
+		Denials, "Denied calls of one caller", "A caller was denied so many calls within the time: perhaps somebody probes.", "caller",
+		[]Param{calls("Denials", 20), seconds(60), ofAgent},
+		findDenials, threeWindows,
+	},
+	{
+		TokensSpent, "Tokens in a day", "The calls of a day of UTC moved so many tokens, by estimate.", "agent",
+		[]Param{{Name: "tokens", Label: "Tokens", Min: 1000, Max: 1_000_000_000_000, Default: 10_000_000}, by, ofAgent},
+		findTokens, aDay,
+	},
+	{
+		CostReached, "Cost in a day", "The calls of a day of UTC cost so much at the present prices. What has no price is not counted.", "agent",
+		[]Param{{Name: "amount", Label: "Amount", Text: true}, {Name: "currency", Label: "Currency", Text: true}, by, ofAgent},
+		findCost, aDay,
+	},
+	{
+		GatewaySilent, "Silent gateway", "No instance of a gateway reported for that long, and it is not revoked.", "gateway",
+		[]Param{{Name: "seconds", Label: "Seconds", Min: 30, Max: 86400, Default: 120}},
+		findSilent, atOnce,
+	},
+	{
+		UnknownAsked, "Unknown server asked for", "Callers asked so often for a server that nobody registered.", "server",
+		[]Param{calls("Times", 10), seconds(3600)},
+		findUnknown, threeWindows,
+	},
+	{
+		NotifierFailing, "Channel fails", "What is sent to a channel has not arrived for that long.", "channel",
+		[]Param{{Name: "seconds", Label: "Seconds", Min: 30, Max: 86400, Default: 600}},
+		findFailing, atOnce,
+	},
 }
 
 // Kinds lists the kinds of rule, as a form offers them.

@@ -45,8 +45,6 @@ type NewRule struct {
 	Urgent bool
 }
 
-const installation = "installation"
-
 const selectRules = `
 	select r.id, r.name, r.kind, r.params, r.urgent, r.off_at is not null as off, r.created_by = 'installation' as built_in,
 	       (select count(*)::int from alerts a where a.rule_id = r.id and a.state <> 'closed') as open,

@@ -15,12 +15,11 @@ import (
 )
 
 var (
-	ada     = identity.Principal{Kind: identity.Person, ID: "per_ada", Name: "Ada", SessionID: "s", Roles: []identity.Role{identity.Admin}}
-	ida     = identity.Principal{Kind: identity.Person, ID: "per_ida", Name: "Ida", SessionID: "s", Roles: []identity.Role{identity.Auditor}}
-	vera    = identity.Principal{Kind: identity.Person, ID: "per_vera", Name: "Vera", SessionID: "s", Roles: []identity.Role{identity.Viewer}}
-	olga    = identity.Principal{Kind: identity.Person, ID: "per_olga", Name: "Olga", SessionID: "s", Teams: []string{"tem_orders"}}
-	edge    = identity.Principal{Kind: identity.Gateway, ID: "gtw_1", GatewayID: "gtw_1"}
-	another = identity.Principal{Kind: identity.Gateway, ID: "gtw_2", GatewayID: "gtw_2"}
+	ada  = identity.Principal{Kind: identity.Person, ID: "per_ada", Name: "Ada", SessionID: "s", Roles: []identity.Role{identity.Admin}}
+	ida  = identity.Principal{Kind: identity.Person, ID: "per_ida", Name: "Ida", SessionID: "s", Roles: []identity.Role{identity.Auditor}}
+	vera = identity.Principal{Kind: identity.Person, ID: "per_vera", Name: "Vera", SessionID: "s", Roles: []identity.Role{identity.Viewer}}
+	olga = identity.Principal{Kind: identity.Person, ID: "per_olga", Name: "Olga", SessionID: "s", Teams: []string{"tem_orders"}}
+	edge = identity.Principal{Kind: identity.Gateway, ID: "gtw_1", GatewayID: "gtw_1"}
 )
 
 const orders = "com.acme/orders"
