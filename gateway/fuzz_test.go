@@ -78,7 +78,7 @@ func browserEvents(stream string) (found []readEvent) {
 	stream = strings.ReplaceAll(strings.ReplaceAll(stream, "\r\n", "\n"), "\r", "\n")
 	var e readEvent
 	var data []string
-	for _, line := range strings.Split(stream, "\n") {
+	for line := range strings.SplitSeq(stream, "\n") {
 		if line == "" {
 			if len(data) > 0 {
 				e.data = strings.Join(data, "\n")

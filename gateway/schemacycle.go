@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/santhosh-tekuri/jsonschema/v6"
+import (
+	"slices"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
 
 // circular reports whether a schema applies itself, by way of references, to the very value that it is applied to. Such a
 // schema says nothing; validating finds out too late, as under "not" a failure to judge looks like a judgement.
@@ -16,20 +20,13 @@ func circular(root *jsonschema.Schema) bool {
 			return true
 		}
 		state[s] = entered
-		for _, same := range appliedInPlace(s) {
-			if visit(same) {
-				return true
-			}
+		if slices.ContainsFunc(appliedInPlace(s), visit) {
+			return true
 		}
 		state[s] = left
 		return false
 	}
-	for _, s := range everySchema(root) {
-		if visit(s) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(everySchema(root), visit)
 }
 
 // appliedInPlace are the schemas that a schema applies to the same value.
