@@ -5,7 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -92,7 +92,7 @@ func startEverything(t *testing.T, path string, stateless bool) string {
 	listener := freePort(t)
 	address := listener.Addr().String()
 	_ = listener.Close()
-	command := exec.CommandContext(t.Context(), path, "-http="+address, fmt.Sprintf("-stateless=%t", stateless)) //nolint:gosec // built above
+	command := exec.CommandContext(t.Context(), path, "-http="+address, fmt.Sprintf("-stateless=%t", stateless))
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func (in *installed) signedIn(t *testing.T, person, server string) string {
 			p.Out.Header.Set("Authorization", "Bearer "+token)
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
-		ErrorLog:     log.New(io.Discard, "", 0), // clients leave their streams when they please
+		ErrorLog:     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // clients leave their streams when they please
 	}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		whole, err := io.ReadAll(r.Body) // or an answer that comes before the end of the request may be lost
