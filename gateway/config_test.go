@@ -77,7 +77,6 @@ func TestConfigThatIsRefused(t *testing.T) {
 		{"a value in env", "env: [PATH]", "env: [A=b]", "without values"},
 		{"no argv", "argv: [npx, server, /srv]", "argv: []", "needs argv"},
 		{"a long wait", "hold_wait: 5s", "hold_wait: 50s", "hold_wait"},
-		{"no issuers", "issuers:\n  - issuer: http://127.0.0.1:8082\n    algorithms: [RS256, EdDSA]", "issuers: []", "issuers"},
 	}
 	for _, tt := range tests {
 		changed := strings.Replace(goodConfig, tt.from, tt.to, 1)

@@ -167,6 +167,9 @@ func TestNoOutboundToken(t *testing.T) {
 	t.Parallel()
 	as := newTokenServer(t)
 	s := guardedStand(t, as, nil).open()
+	if r := s.modernCall("list_orders", "{}"); r.code != 0 { // so that it was looked at
+		t.Fatal(r.body)
+	}
 	transport := s.gateway.upstream.Transport.(*outbound)
 	cfg := *s.gateway.config().Upstreams[orders.Name].OAuth
 	fails := func(o OAuth, want string) {

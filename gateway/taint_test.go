@@ -107,9 +107,9 @@ func TestSessionsStayTaintedOverARestart(t *testing.T) {
 		knows  bool
 	}{
 		"cut off in the last line, which nobody was answered by": {func(text string) string { return text + `{"caller":"x","la` }, true},
-		"a line in the middle":                                   {func(text string) string { return "{\n" + text }, false},
-		"another last line":                                      {func(text string) string { return text + "{}}\n" }, false},
-		"nothing but noise":                                      {func(string) string { return strings.Repeat("\x00", 100_000) }, false},
+		"a line in the middle": {func(text string) string { return "{\n" + text }, false},
+		"another last line":    {func(text string) string { return text + "{}}\n" }, false},
+		"nothing but noise":    {func(string) string { return strings.Repeat("\x00", 100_000) }, false},
 	} {
 		damaged := t.TempDir()
 		text, err := os.ReadFile(filepath.Join(dir, fileTaint))
