@@ -158,8 +158,20 @@ func (s *Server) listRecords(c echo.Context, who identity.Principal, q recordPag
 	if err != nil {
 		return registry.Page[recordJSON]{}, err
 	}
+	if err := namesServer(who, f); err != nil {
+		return registry.Page[recordJSON]{}, err
+	}
 	found, err := s.usage.Records(c.Request().Context(), who, f, q.After, q.Limit)
 	return each(found, recordOf), err
+}
+
+// namesServer asks whoever may not see all callers for the server whose they mean.
+func namesServer(who identity.Principal, f usage.RecordFilter) error {
+	if f.Server != "" || who.Can(identity.ReadCallers, "") == nil {
+		return nil
+	}
+	return problem.New(problem.Invalid, "server_needed", "Records name callers. Nothing was read.").
+		Field("server", "Name a server that your team owns; auditors and admins read all.")
 }
 
 // maxRecordsFile bounds a file of records.
@@ -188,6 +200,9 @@ func (s *Server) recordsFile() deed {
 }
 
 func (s *Server) writeRecords(c echo.Context, who identity.Principal, f usage.RecordFilter) error {
+	if err := namesServer(who, f); err != nil {
+		return err
+	}
 	page, err := s.usage.Records(c.Request().Context(), who, f, "", 1000)
 	if err != nil {
 		return err
