@@ -171,6 +171,9 @@ create table usage_days (
   primary key (at, server, tool, kind, subject, agent, model)
 ) with (fillfactor = 80);
 create index usage_days_server on usage_days (server, tool, at);
+-- An array with a short header is copied whenever one of its elements is read.
+alter table usage_hours alter took set storage plain, alter added set storage plain;
+alter table usage_days alter took set storage plain, alter added set storage plain;
 
 -- In which step a time is: 0 for less than 100 µs, …, 18 for a minute and more. The same steps as usage.Steps.
 create function usage_step(us bigint) returns integer language sql immutable as $$
