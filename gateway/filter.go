@@ -25,7 +25,10 @@ var lists = map[string]struct {
 	"resourceTemplates": {policy.KindResource, "uriTemplate"},
 }
 
-var resultFields = []string{"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError", "structuredContent", "content", "_meta"}
+var resultFields = []string{
+	"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError", "structuredContent", "content", "_meta",
+	"resultType", "inputRequests",
+}
 
 var errUpstreamMessage = errors.New("the server's message cannot be read in exactly one way")
 
@@ -43,6 +46,8 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	switch {
 	case isRequest && (isResult || isError), isResult && isError:
 		return nil, errUpstreamMessage
+	case isRequest && x.refuses(fields):
+		return nil, nil
 	case isRequest:
 		x.heed(fields)
 		return x.told(raw), nil
@@ -61,6 +66,10 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	}
 	failed, _ := canonical.Lookup(members, "isError")
 	x.answered(string(failed) == "true", len(raw))
+	if x.inputForbidden(members) {
+		id, _ := canonical.Lookup(fields, "id")
+		return x.inputDenied(id), nil
+	}
 	return x.deliver(fields, raw, result)
 }
 

@@ -41,6 +41,7 @@ type Gateway struct {
 	strangers  strangers
 	keys       keyRequests
 	metrics    *metrics
+	refusals   chan struct{} // answers to servers under way
 	stdio      *stdioPool
 	drain      *drain
 	disk       stateDisk
@@ -110,6 +111,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.watch = newWatcher(g)
 	g.proxy = g.newProxy()
 	g.metrics = newMetrics(g)
+	g.refusals = make(chan struct{}, refusalsAtOnce)
 	return g, nil
 }
 

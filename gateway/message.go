@@ -43,6 +43,7 @@ type message struct {
 	method string          // "": an answer to a request of the server
 	params []canonical.Member
 	meta   []canonical.Member // params._meta
+	urls   bool               // the caller can show its user a URL
 }
 
 // rpcError is an error that is answered as a JSON-RPC error.

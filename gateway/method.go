@@ -36,7 +36,7 @@ func init() { //nolint:gochecknoinits // the table's functions refer to the tabl
 		"notifications/initialized":        {serve: (*exchange).forward},
 		"notifications/cancelled":          {serve: (*exchange).forward},
 		"notifications/progress":           {serve: (*exchange).forward},
-		"notifications/roots/list_changed": {serve: (*exchange).forward},
+		"notifications/roots/list_changed": {serve: (*exchange).forwardRoots},
 		"":                                 {serve: (*exchange).serveAnswer},
 
 		"tools/list":               {serve: (*exchange).forward}, // answers are filtered wherever they come from
@@ -112,6 +112,15 @@ func (x *exchange) serveAnswer() error {
 		return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, message: "Nothing was asked of this client."}
 	}
 	return x.forward()
+}
+
+// forwardRoots tells a server that roots changed, if it may know of any.
+func (x *exchange) forwardRoots() error {
+	if x.server.MayAsk(policy.Roots) {
+		return x.forward()
+	}
+	x.w.WriteHeader(http.StatusAccepted)
+	return nil
 }
 
 // serveListen opens a stream of changes. Each resource in it needs to be allowed, like reading it.

@@ -39,6 +39,7 @@ type callLog struct {
 	approval      string        // its id
 
 	streams bool // a stream to the caller is open
+	refused bool // the server asked for what it may not, and that was logged
 
 	decision client.Decision
 	reason   policy.Reason

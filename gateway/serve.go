@@ -135,6 +135,9 @@ func (x *exchange) post() error {
 	if err := x.checkSession(); err != nil {
 		return err
 	}
+	if err := x.limitCapabilities(); err != nil {
+		return err
+	}
 	return rule.serve(x)
 }
 

@@ -203,7 +203,7 @@ func (s *stand) pinned(e policy.Endpoint) policy.Server {
 	if err != nil {
 		s.t.Fatalf("reading offer: %v", err)
 	}
-	server := policy.Server{ID: "srv_1", Name: orders.Name, State: policy.Active, Team: "tem_1", Endpoint: e}
+	server := policy.Server{ID: "srv_1", Name: orders.Name, State: policy.Active, Team: "tem_1", Endpoint: e, ClientRequests: policy.ClientRequests()}
 	add := func(kind policy.Kind, key string, raws []json.RawMessage) {
 		for _, raw := range raws {
 			name, _ := definitionName(raw, key)

@@ -28,7 +28,7 @@ func (h *heldCall) tellHeld(a client.Approval) error {
 	x := h.x
 	x.record(client.HeldCall, policy.ReasonApprovalRequired)
 	expires := x.g.now().Add(time.Duration(a.ExpiresIn) * time.Second).UTC().Truncate(time.Second)
-	if x.modern && x.message.showsURL() {
+	if x.modern && x.message.urls {
 		x.writeInputRequired(h.digest, a, expires)
 		return nil
 	}

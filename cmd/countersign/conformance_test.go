@@ -127,7 +127,7 @@ func (c *clerk) endGuardrails(t *testing.T) {
 	}
 }
 
-// registerEverything registers a server and pins all that it offers.
+// registerEverything registers a server, pins all that it offers, and lets it ask its clients for everything.
 func (c *clerk) registerEverything(t *testing.T, name, address string) {
 	t.Helper()
 	c.send(t, "/servers/new", "register", "name", name, "url", address)
@@ -136,6 +136,17 @@ func (c *clerk) registerEverything(t *testing.T, name, address string) {
 		return c.open(t.Context(), discovery) == nil && c.find(byID("pin")) != nil
 	})
 	c.send(t, discovery, "pin")
+	if err := c.open(t.Context(), strings.Split(discovery, "/discovery/")[0]+"/settings"); err != nil {
+		t.Fatal(err)
+	}
+	for n := range c.page.Descendants() {
+		if attribute(n, "name") == "requests" {
+			n.Attr = append(n.Attr, html.Attribute{Key: "checked"})
+		}
+	}
+	if err := c.press(t.Context(), byID("save")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // grantEverything lets a person use all that the servers offer.
