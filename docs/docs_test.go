@@ -186,7 +186,7 @@ func helpOfEveryCommand(t *testing.T) string {
 		return string(out) + "\n"
 	}
 	help := ask()
-	for _, command := range all(help, `(?m)^  ([a-z]+(?: [a-z]+)?) (?:\[flags\]|.*\[flags\]|--.*)$`) {
+	for _, command := range all(help, `(?m)^  ([a-z]+(?: [a-z]+)?) (?:\[flags]|.*\[flags]|--.*|<.*>)$`) {
 		help += ask(strings.Fields(command)...)
 	}
 	return help
