@@ -45,6 +45,7 @@ type Config struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout"` // then let what runs end, for so long
 
 	Metrics Metrics `yaml:"metrics" running:"fixed"`
+	Traces  Traces  `yaml:"traces" running:"fixed"`
 }
 
 // Issuer is an identity provider whose tokens callers may present.
@@ -165,7 +166,7 @@ func (c Config) Validate() error {
 	for _, i := range c.Issuers {
 		errs = append(errs, i.validate())
 	}
-	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Output.validate("output"), c.validateBounds())
+	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Traces.validate(), c.Output.validate("output"), c.validateBounds())
 	for server, u := range c.Upstreams {
 		errs = append(errs, u.Output.validate(fmt.Sprintf("upstream %q: output", server)))
 		if err := u.OAuth.validate(u.Headers); err != nil {

@@ -51,6 +51,7 @@ type Gateway struct {
 	upstream   *http.Client // for our own requests to upstreams; follows no redirect
 	proxy      *httputil.ReverseProxy
 	taints     *taints
+	traces     *tracing
 	own        *http.Client    // for identity providers
 	ctx        context.Context //nolint:containedctx // the life of the gateway, which processes and reports outlast no request by
 	stop       context.CancelFunc
@@ -87,6 +88,11 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 		_ = lock.Close() // nothing was written to it
 		return nil, err
 	}
+	traces, err := newTracing(ctx, cfg.Traces, c.Instance(), log)
+	if err != nil {
+		_ = lock.Close() // nothing was written to it
+		return nil, err
+	}
 	g := &Gateway{
 		client: c, lock: lock, feed: feed, taints: taints, records: client.NewRecorder(c, cfg.StateDir), log: log, now: time.Now,
 		schemas: newSchemas(), dialer: newDialer(cfg.AllowPrivateUpstreams),
@@ -111,6 +117,7 @@ func New(ctx context.Context, cfg Config, c *client.Client, log *slog.Logger) (*
 	g.watch = newWatcher(g)
 	g.proxy = g.newProxy()
 	g.metrics = newMetrics(g)
+	g.traces = traces
 	g.refusals = make(chan struct{}, refusalsAtOnce)
 	return g, nil
 }
@@ -155,6 +162,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.upstream.CloseIdleConnections()
 	g.own.CloseIdleConnections()
 	g.taints.close()
+	g.traces.close(g.log)
 	_ = g.lock.Close() // nothing was written to it
 	if errors.Is(err, context.Canceled) {
 		return nil

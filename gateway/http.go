@@ -105,6 +105,9 @@ func (x *exchange) upstreamHeader(extra http.Header) http.Header {
 			h[name] = values
 		}
 	}
+	if parent := x.traceparent(); parent != "" {
+		h.Set("Traceparent", parent)
+	}
 	if x.session != "" && !x.modern {
 		h.Set(headerSession, x.session)
 	}

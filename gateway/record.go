@@ -62,12 +62,14 @@ func (x *exchange) conclude() {
 		x.g.metrics.streams.Dec()
 	}
 	if x.log.use.kind == "" {
+		x.endSpan(nil)
 		return
 	}
 	if x.log.decision == "" {
 		x.record(x.unsaid())
 	}
 	r := x.callRecord()
+	x.endSpan(&r)
 	x.g.metrics.count(x, &r)
 	if x.log.reason != policy.ReasonUnknownServer || x.g.strangers.admit(x.name, x.g.now()) {
 		x.g.records.Record(r)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"countersign/client"
 	"countersign/internal/cleanse"
@@ -30,7 +33,9 @@ type exchange struct {
 	snapshot *client.Snapshot
 	body     []byte // what is forwarded
 	attempt  *attempt
-	duty     duty // of the call that runs
+	span     trace.Span      // nil where nothing is traced
+	traced   context.Context //nolint:containedctx // of the span that is open
+	duty     duty            // of the call that runs
 	clean    *cleanse.Filter
 	passage  passage
 	patience *patience // with the server; nil: it was not asked yet
@@ -113,6 +118,7 @@ func (x *exchange) post() error {
 		return err
 	}
 	x.message, x.body = m, raw
+	x.startSpan()
 	if err := x.checkHeaders(); err != nil {
 		return err
 	}
@@ -346,6 +352,7 @@ func (x *exchange) forward() error {
 	if err := x.stillStands(); err != nil {
 		return err
 	}
+	defer x.startHop()()
 	switch x.server.Endpoint.Transport {
 	case policy.StreamableHTTP:
 		return x.forwardHTTP()
