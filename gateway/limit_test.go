@@ -85,7 +85,7 @@ func TestSecondFactorInEachEra(t *testing.T) {
 	s := newStand(t, nil).open().guarded("grd_2", policy.Effect{MFA: true}, "update_order", "delete_orders", "summarise_order", "orders://all").publish()
 	const args = `{"id":"o-1001","status":"shipped"}`
 	for i, era := range eras {
-		once := s.connect("ada", era, nil)
+		once := s.connect("ada-"+era, era, nil) // a token that is newer than a challenge of its caller is told in words
 		refused := func(session *mcp.ClientSession, tool, arguments string) { // with a client that knows no challenge
 			t.Helper()
 			_, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: json.RawMessage(arguments)})
@@ -108,7 +108,7 @@ func TestSecondFactorInEachEra(t *testing.T) {
 		if err != nil || len(tools.Tools) != 3 {
 			t.Errorf("%s: listed %+v %v, want all three", era, tools, err)
 		}
-		refused(s.connectAs("ada", era, func(c claimsMap) { c["amr"] = "pwd" }), "update_order", args)
+		refused(s.connectAs("pwd-"+era, era, func(c claimsMap) { c["amr"] = "pwd" }), "update_order", args)
 		if n := s.shop.Executions("update_order"); n != i {
 			t.Fatalf("%s: executed %d times without a second factor", era, n-i)
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// How often a process that dies is started: a second after it was last started, then two, up to a minute. One that
+// How often a process that dies is started: a second after it ended, then two, up to a minute. One that
 // lived for a minute is started at once when it is wanted.
 const (
 	restartFirst = time.Second
@@ -65,5 +65,5 @@ func (r *restarts) over(key restartKey, began, now time.Time) {
 	}
 	times := r.died[key].times
 	wait := min(restartFirst<<min(times, 10), restartMost)
-	r.died[key] = restart{times + 1, began.Add(wait)}
+	r.died[key] = restart{times + 1, now.Add(wait)}
 }
