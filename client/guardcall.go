@@ -58,6 +58,8 @@ type guarded struct {
 	token        string          // that was carried
 	redemption   string          // of a call that was approved
 	requestBytes int
+	took         time.Duration // by the tool
+	failed       bool          // the tool returned an error
 }
 
 func (c *guarded) call(ctx context.Context, arguments json.RawMessage, run Tool) ([]byte, error) {
@@ -189,8 +191,9 @@ func (c *guarded) run(ctx context.Context, got *room.Reservation, run Tool) (res
 			result, err = nil, tooLong(len(result), most)
 		}
 	}()
+	began := c.g.now()
 	result, err = run(ctx, c.arguments)
-	returned = true
+	c.took, c.failed, returned = c.g.now().Sub(began), err != nil, true
 	return result, err
 }
 
@@ -234,6 +237,8 @@ func (c *guarded) record(size int, err error) {
 	r := CallRecord{
 		CallID: "call_" + rand.Text(), At: c.began.UTC(), Server: c.g.Server, Tool: printable(c.tool, 128), Kind: policy.KindTool,
 		Decision: AllowedCall, Reason: string(policy.ReasonAllowed), Subject: p.Subject, Agent: p.Agent, Model: p.Model,
+		ModelAssurance: p.ModelAssurance, Instance: c.g.Client.Instance(),
+		RequestTokens: int64(room.Tokens(c.requestBytes)), ResponseTokens: int64(room.Tokens(size)), UpstreamUS: c.took.Microseconds(),
 		RequestBytes: int64(c.requestBytes), ResponseBytes: int64(size), DurationUS: now.Sub(c.began).Microseconds(),
 	}
 	if c.current != nil {
@@ -247,5 +252,6 @@ func (c *guarded) record(size int, err error) {
 	case c.redemption != "":
 		r.Reason = "approved"
 	}
+	r.ToolError = c.failed
 	c.g.Records.Record(r)
 }

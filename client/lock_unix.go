@@ -20,7 +20,7 @@ func lockFile(path string, wait bool) (unlock func(), err error) {
 		how |= syscall.LOCK_NB
 	}
 	for {
-		err = syscall.Flock(int(file.Fd()), how) //nolint:gosec // a descriptor fits
+		err = syscall.Flock(int(file.Fd()), how)
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}

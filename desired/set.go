@@ -40,7 +40,7 @@ type Server struct {
 	State         State  `json:"state,omitempty"`
 }
 
-// NoClientRequests, alone, is a server that may ask clients for nothing.
+// NoClientRequests alone is a server that may ask clients for nothing.
 const NoClientRequests = "none"
 
 // State is where a file wants a server. Left out, it stays as it is.

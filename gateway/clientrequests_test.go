@@ -123,22 +123,22 @@ func TestInputThatAServerMayNotAskFor(t *testing.T) {
 
 func TestStdioServerThatAsksWhatItMayNot(t *testing.T) {
 	t.Parallel()
-	s := newStdioStand(t, "sampling", nil)
+	s := newStdioStand(t, "asking", nil)
 	asked := 0
-	options := &mcp.ClientOptions{CreateMessageHandler: func(context.Context, *mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
+	options := &mcp.ClientOptions{ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 		asked++
-		return &mcp.CreateMessageResult{Model: "m", Role: "assistant", Content: &mcp.TextContent{Text: "forty-two"}}, nil
+		return &mcp.ElicitResult{Action: "accept", Content: map[string]any{"name": "forty-two"}}, nil
 	}}
 	allowed := s.connect("ada", "2025-11-25", options)
-	if got := textOf(call(t, allowed, "sample", `{}`)); got != "forty-two" {
+	if got := textOf(call(t, allowed, "ask", `{}`)); got != "forty-two" {
 		t.Errorf("allowed: %q", got)
 	}
 	s.allows()
 	denied := s.connect("ada", "2025-11-25", options)
-	if got := textOf(call(t, denied, "sample", `{}`)); !strings.Contains(got, "does not support") && !strings.Contains(got, "does not do that") {
+	if got := textOf(call(t, denied, "ask", `{}`)); !strings.Contains(got, "does not support") && !strings.Contains(got, "does not do that") {
 		t.Errorf("denied: %q", got)
 	}
-	if got := textOf(call(t, allowed, "sample", `{}`)); !strings.Contains(got, "does not do that") { // it was told otherwise before
+	if got := textOf(call(t, allowed, "ask", `{}`)); !strings.Contains(got, "does not do that") { // it was told otherwise before
 		t.Errorf("denied since: %q", got)
 	}
 	if asked != 1 {

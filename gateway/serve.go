@@ -65,7 +65,7 @@ func (g *Gateway) serveMCP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.caller.principal = declareModel(c.principal, r)
 	defer x.leave()
-	defer x.conclude()
+	defer x.conclude() //nolint:contextcheck // an outcome is reported also after the request
 	var err error
 	switch r.Method {
 	case http.MethodPost:

@@ -58,14 +58,16 @@ func serveTestStdio(mode string) {
 	if mode == "poison" {
 		add("poison", func(context.Context) string { return "\x1b[31mred\u200b <script>x</script> AKIAZ5GMXQZQ7NOPQRST" })
 	}
-	if mode == "sampling" {
-		mcp.AddTool(server, &mcp.Tool{Name: "sample", Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true}},
+	if mode == "asking" {
+		mcp.AddTool(server, &mcp.Tool{Name: "ask", Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true}},
 			func(ctx context.Context, req *mcp.CallToolRequest, _ none) (*mcp.CallToolResult, any, error) {
-				said, err := req.Session.CreateMessage(ctx, &mcp.CreateMessageParams{MaxTokens: 10, Messages: []*mcp.SamplingMessage{}})
+				said, err := req.Session.Elicit(ctx, &mcp.ElicitParams{Message: "Who?", RequestedSchema: map[string]any{
+					"type": "object", "properties": map[string]any{"name": map[string]any{"type": "string"}},
+				}})
 				if err != nil {
 					return text(err.Error())
 				}
-				return text(said.Content.(*mcp.TextContent).Text)
+				return text(fmt.Sprint(said.Content["name"]))
 			})
 	}
 	add("hang", func(ctx context.Context) string { <-ctx.Done(); return "" })
