@@ -37,7 +37,7 @@ func dump(t *testing.T, dsn string) backup {
 	_, err := conn.Exec(t.Context(), `begin isolation level repeatable read`)
 	must(t, err)
 	b := backup{tables: map[string]string{}, sequences: map[string]int64{}}
-	rows, _ := conn.Query(t.Context(), `select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'`)
+	rows, _ := conn.Query(t.Context(), `select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' and not relispartition`)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	must(t, err)
 	for _, name := range names {
