@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 
 	"countersign/canonical"
 	"countersign/client"
@@ -27,8 +28,11 @@ var lists = map[string]struct {
 
 var resultFields = []string{
 	"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError", "structuredContent", "content", "_meta",
-	"resultType", "inputRequests",
+	"resultType", "inputRequests", "ttlMs",
 }
+
+// freshMillis is how long a client may keep a list that was filtered for it: a grant may end at any time.
+const freshMillis = 60_000
 
 var errUpstreamMessage = errors.New("the server's message cannot be read in exactly one way")
 
@@ -99,11 +103,21 @@ func (x *exchange) filterLists(members []canonical.Member) (filtered bool) {
 		members[i].Value = canonical.AppendArray(nil, kept)
 	}
 	for i := range members {
-		if filtered && members[i].Key == "cacheScope" {
+		switch {
+		case !filtered:
+		case members[i].Key == "cacheScope":
 			members[i].Value = json.RawMessage(`"private"`)
+		case members[i].Key == "ttlMs" && !fresh(members[i].Value):
+			members[i].Value = json.RawMessage(strconv.Itoa(freshMillis))
 		}
 	}
 	return filtered
+}
+
+// fresh reports whether a ttlMs is short enough for a list that was filtered. What is no number is not.
+func fresh(ttl json.RawMessage) bool {
+	var ms float64
+	return json.Unmarshal(ttl, &ms) == nil && ms <= freshMillis && string(ttl) != "null"
 }
 
 // filterList keeps the definitions that are pinned, exactly, and that the caller may use. Their bytes are not

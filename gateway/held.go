@@ -209,6 +209,8 @@ type heldCall struct {
 	call    policy.Call
 	digest  canonical.Digest
 	room    *room.Reservation // once the confirmation was redeemed
+
+	elsewhere bool // it came with a state that another instance may have given out
 }
 
 // pass asks for the approval, and says whether the exchange may go on to the server. If not, the caller was
@@ -225,7 +227,10 @@ func (h *heldCall) pass() (goOn bool, err error) {
 			return false, err
 		}
 	}
-	if state != "" && answers.declined() {
+	if answers.declined() {
+		if state == "" {
+			return false, x.deny(reasonNotApproved, "NOT EXECUTED: the request for approval was declined where the call was made. It stays open until it expires.")
+		}
 		if err := x.g.client.CancelApproval(ctx, state); err != nil {
 			x.g.log.Debug("an approval request was not withdrawn", slog.Any("error", err))
 		}
@@ -253,7 +258,7 @@ func (h *heldCall) pass() (goOn bool, err error) {
 
 // wait is how long to wait for a decision before answering.
 func (h *heldCall) wait(state string) time.Duration {
-	if state != "" {
+	if state != "" || h.elsewhere {
 		return max(h.x.g.config().HoldWait, retryWait)
 	}
 	return h.x.g.config().HoldWait

@@ -36,7 +36,8 @@ type plane struct {
 	outcomes     []client.Outcome
 	calls        []client.CallRecord
 	commands     []client.Command
-	asked        func() // called when an approval is asked for
+	instances    map[string]bool // that reported their status
+	asked        func()          // called when an approval is asked for
 	jobs         chan client.Job
 	finished     chan finishedJob
 	cancel       bool
@@ -69,7 +70,7 @@ func newPlane(t testing.TB) *plane {
 		t.Fatal(err)
 	}
 	p := &plane{
-		t: t, key: key, leaseFor: "300", changed: make(chan struct{}), approvals: map[string]*planeApproval{},
+		t: t, key: key, leaseFor: "300", changed: make(chan struct{}), approvals: map[string]*planeApproval{}, instances: map[string]bool{},
 		jobs: make(chan client.Job, 8), finished: make(chan finishedJob, 8),
 	}
 	mux := http.NewServeMux()
@@ -84,6 +85,7 @@ func newPlane(t testing.TB) *plane {
 		status := readBody[client.Status](p, r)
 		p.mu.Lock()
 		p.commands = status.Commands
+		p.instances[status.Instance] = true
 		p.mu.Unlock()
 		writeJSON(w, 200, client.StatusReply{GatewayID: gatewayID, Name: "test", AudienceID: "aud_test"})
 	})

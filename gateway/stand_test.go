@@ -113,8 +113,16 @@ func newStand(t testing.TB, change func(*Config)) *stand {
 	if change != nil {
 		change(&cfg)
 	}
+	s.source = policy.Source{Issuer: "https://control.test", Audience: "aud_test", Epoch: 1, Generation: 1, MaxStaleSeconds: 300}
+	return s.start(cfg)
+}
+
+// start runs the gateway of the stand.
+func (s *stand) start(cfg Config) *stand {
+	t := s.t
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c, err := client.New(client.Config{ControlPlane: cfg.ControlPlane, ClientID: cfg.ClientID, ClientSecret: "secret", Instance: "i1", Log: log})
+	c, err := client.New(client.Config{ControlPlane: cfg.ControlPlane, ClientID: cfg.ClientID, ClientSecret: "secret", Instance: cfg.Instance, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +132,6 @@ func newStand(t testing.TB, change func(*Config)) *stand {
 		t.Fatal(err)
 	}
 	s.front = httptest.NewServer(s.gateway.Handler())
-	s.source = policy.Source{Issuer: "https://control.test", Audience: "aud_test", Epoch: 1, Generation: 1, MaxStaleSeconds: 300}
 	done := make(chan error, 1)
 	go func() { done <- s.gateway.Run(ctx) }()
 	t.Cleanup(func() {
