@@ -11,7 +11,7 @@ import (
 )
 
 var icons = []string{
-	"arrow-left", "ban", "check", "circle-check", "circle-dashed", "circle-x", "clock",
+	"arrow-left", "ban", "bell", "chart-column", "check", "circle-check", "circle-dashed", "circle-x", "clock",
 	"copy", "eye", "file-json", "fingerprint", "git-compare", "hand", "key-round", "layers", "layout-dashboard", "link", "list-checks",
 	"loader-circle", "lock", "log-in", "log-out", "menu", "octagon-alert", "pencil", "plus", "radio-tower", "rotate-cw", "scroll-text",
 	"search", "server", "shield", "shield-check", "triangle-alert", "undo-2", "unplug", "user", "wrench", "x",
