@@ -85,7 +85,7 @@ func TestSecondFactorInEachEra(t *testing.T) {
 	s := newStand(t, nil).open().guarded("grd_2", policy.Effect{MFA: true}, "update_order", "delete_orders", "summarise_order", "orders://all").publish()
 	const args = `{"id":"o-1001","status":"shipped"}`
 	for i, era := range eras {
-		once := s.connect("ada-"+era, era, nil) // a token that is newer than a challenge of its caller is told in words
+		once := s.connect("ada-"+era, era, nil)                               // a token that is newer than a challenge of its caller is told in words
 		refused := func(session *mcp.ClientSession, tool, arguments string) { // with a client that knows no challenge
 			t.Helper()
 			_, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: json.RawMessage(arguments)})
