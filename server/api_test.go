@@ -50,8 +50,8 @@ func TestBadJSON(t *testing.T) {
 		"a form":                         {body: `calls=`, kind: "application/x-www-form-urlencoded", status: 415, code: unsupportedMedia},
 		"text, which any site may post":  {body: `{"calls":[]}`, kind: "text/plain", status: 415, code: unsupportedMedia},
 		"a record without its id":        {body: `{"calls":[{}]}`, status: 400, code: "invalid_call_record"},
-		"an id with a NUL":               {body: `{"calls":[{"call_id":"a\u0000b","decision":"allowed"}]}`, status: 400, code: "invalid_text"},
-		"a charset beside the kind (ok)": {body: `{"calls":[]}`, kind: "application/json; charset=utf-8", status: 204},
+		"an id with a NUL":               {body: `{"calls":[{"call_id":"a\u0000b","at":"2026-11-22T12:00:00Z","server":"a/b","tool":"t","kind":"tool","decision":"allowed"}]}`, status: 400, code: "invalid_call_record"},
+		"a charset beside the kind (ok)": {body: `{"calls":[]}`, kind: "application/json; charset=utf-8", status: 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

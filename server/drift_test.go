@@ -135,7 +135,7 @@ func TestComparingVersions(t *testing.T) {
 	vera.get(at+"?a=x").want(t, http.StatusOK, "Version v1")
 	vera.get("/servers/srv_other/tools/"+d.ToolID).want(t, http.StatusNotFound)
 	vera.get("/servers/"+h.server.ID+"/versions?q=list").want(t, http.StatusOK, "v2", "Served, not reviewed", "Pinned by")
-	vera.get("/servers/"+h.server.ID+"/traffic").want(t, http.StatusOK, "No calls yet")
+	vera.get("/servers/"+h.server.ID+"/traffic").want(t, http.StatusOK, "No calls in ")
 	vera.get("/servers/"+h.server.ID+"?only=held").want(t, http.StatusOK, "list_orders", "1 has changed")
 	vera.get("/servers/"+h.server.ID+"?q=nothing").want(t, http.StatusOK, "Nothing matches")
 }

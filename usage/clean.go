@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"countersign/client"
@@ -22,8 +23,8 @@ const (
 
 // checkRecord makes the names of a record fit to be stored, and says what is wrong with the rest.
 func checkRecord(r *client.CallRecord) (complaint string) {
-	if r.CallID == "" || len(r.CallID) > maxID {
-		return "has no call_id of 1 to 64 characters"
+	if r.CallID == "" || len(r.CallID) > maxID || strings.ContainsFunc(r.CallID, unicode.IsControl) { // records are told apart by it
+		return "has no call_id of 1 to 64 characters that print"
 	}
 	switch r.Decision {
 	case client.AllowedCall, client.DeniedCall, client.HeldCall, client.FailedCall:
