@@ -124,7 +124,7 @@ func TestNamesAreReal(t *testing.T) {
 	sources := source(t)
 	kinds := []known{
 		{"command", regexp.MustCompile(`(?m)(?:^ *|bin/|\x60)countersign ([a-z]+)\b`), all(help, `(?m)^Usage: countersign ([a-z]+)`), nil},
-		{"flag", regexp.MustCompile(`(?:^|[\x60 "])(--[a-z][a-z-]*)`), all(help, `(--[a-z][a-z-]*)`), strings.Fields("--ignore-scripts --profile")},
+		{"flag", regexp.MustCompile(`(?:^|[\x60 "])(--[a-z][a-z-]*)`), all(help, `(--[a-z][a-z-]*)`), strings.Fields("--ignore-scripts --profile --cli --transport")},
 		{"variable", regexp.MustCompile(`\b(COUNTERSIGN_[A-Z_]+)\b`), all(help+sources, `\b(COUNTERSIGN_[A-Z_]+)\b`), nil},
 		{"make target", regexp.MustCompile(`\x60make ([a-z]+)`), all(read(t, "Makefile"), `(?m)^([a-z]+):`), nil},
 		{"address", regexp.MustCompile(`\b(?:GET|POST|PUT|PATCH) (/(?:v1|oauth)/[\w{}/.-]*[\w}])`), addresses(t), nil},

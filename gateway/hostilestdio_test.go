@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"countersign/canonical"
 )
 
@@ -23,7 +25,10 @@ var hostileTools = []string{"fine", "garbage", "huge_line", "unknown_id", "twice
 // serveHostileStdio is that server. It says everything right until a tool is called.
 func serveHostileStdio() {
 	out := bufio.NewWriter(os.Stdout)
+	var saying sync.Mutex // some answers come later, from beside
 	say := func(format string, args ...any) {
+		saying.Lock()
+		defer saying.Unlock()
 		fmt.Fprintf(out, format+"\n", args...)
 		_ = out.Flush()
 	}
@@ -296,7 +301,8 @@ func FuzzStdioFraming(f *testing.F) {
 	f.Fuzz(func(t *testing.T, output []byte) {
 		heard := 0
 		p := &process{
-			log: slog.New(slog.DiscardHandler), spoken: make(chan struct{}), flights: map[int64]*flight{},
+			garbage: rate.NewLimiter(0, 0),
+			log:     slog.New(slog.DiscardHandler), spoken: make(chan struct{}), flights: map[int64]*flight{},
 			heard: func(line []byte) {
 				heard++
 				if _, err := canonical.Fields(line, envelopeFields...); err != nil {

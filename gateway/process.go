@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"countersign/canonical"
 )
 
@@ -39,16 +41,17 @@ var (
 // Requests get ids of our own, and so do their progress tokens, so that callers who chose the same do not meet; answers
 // and what is said about a request meanwhile get theirs back, and go to that request alone.
 type process struct {
-	cmd    *exec.Cmd
-	box    *boxed
-	input  *os.File
-	log    *slog.Logger
-	done   chan struct{} // closed when it has ended and been waited for
-	heard  func(line []byte)
-	ended  func(*process)
-	asked  atomic.Bool // to end, by us
-	spoken chan struct{}
-	speak  sync.Once
+	cmd     *exec.Cmd
+	box     *boxed
+	input   *os.File
+	log     *slog.Logger
+	done    chan struct{} // closed when it has ended and been waited for
+	heard   func(line []byte)
+	ended   func(*process)
+	asked   atomic.Bool   // to end, by us
+	garbage *rate.Limiter // of what is logged about lines that are none
+	spoken  chan struct{}
+	speak   sync.Once
 
 	writing sync.Mutex
 
@@ -98,7 +101,8 @@ func startProcess(c Command, stderr io.Writer, log *slog.Logger, heard func(line
 	}
 	p := &process{
 		cmd: cmd, box: box, input: input, log: log, heard: heard, ended: ended,
-		done: make(chan struct{}), spoken: make(chan struct{}), flights: map[int64]*flight{},
+		garbage: rate.NewLimiter(rate.Every(time.Minute), 10),
+		done:    make(chan struct{}), spoken: make(chan struct{}), flights: map[int64]*flight{},
 	}
 	cmd.Stdin, cmd.Stderr = theirs, stderr
 	if err := cmd.Start(); err != nil {
@@ -165,7 +169,9 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 func (p *process) receive(line []byte) {
 	fields, err := canonical.Fields(line, envelopeFields...)
 	if err != nil {
-		p.log.Warn("a line of a stdio server was dropped", slog.String("error", clip(err.Error(), 200)))
+		if p.garbage.Allow() { // a server that says nothing else fills no disk
+			p.log.Warn("a line of a stdio server was dropped", slog.String("error", clip(err.Error(), 200)))
+		}
 		return
 	}
 	p.speak.Do(func() { close(p.spoken) })
