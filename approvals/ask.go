@@ -103,7 +103,7 @@ func (q *Queue) identify(ctx context.Context, who identity.Principal, in Ask) (i
 			return identified{}, fmt.Errorf("verifying the caller's token: %w", err)
 		}
 		s.evidence, s.principal.Taint = verified, in.Principal.Taint // which only the gateway knows
-		if s.principal.Model == "" && in.Principal.Model != "" { // a header of the agent's, no claim
+		if s.principal.Model == "" && in.Principal.Model != "" {     // a header of the agent's, no claim
 			s.principal.Model, s.principal.ModelAssurance = in.Principal.Model, policy.Declared
 		}
 	}

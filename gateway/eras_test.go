@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -48,9 +49,7 @@ func (s *stand) sessionRequest(method, session string, more http.Header) reply {
 		s.t.Fatal(err)
 	}
 	req.Header = http.Header{"Authorization": {"Bearer " + s.idp.token("ada")}, headerSession: {session}, "Accept": {"text/event-stream"}}
-	for name, values := range more {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, more)
 	return s.do(req)
 }
 

@@ -162,7 +162,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.upstream.CloseIdleConnections()
 	g.own.CloseIdleConnections()
 	g.taints.close()
-	g.traces.close(g.log)
+	g.traces.close(context.WithoutCancel(ctx), g.log)
 	_ = g.lock.Close() // nothing was written to it
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -27,7 +27,7 @@ func (s *stand) twin() *stand {
 
 // TestInstancesOfOneGateway: what one instance knows alone is lost at the other in the way that the protocol has for it,
 // and what matters is known to the control plane.
-func TestInstancesOfOneGateway(t *testing.T) {
+func TestInstancesOfOneGateway(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	one := newStand(t, nil).open()
 	two := one.twin()

@@ -96,11 +96,11 @@ func newTracing(ctx context.Context, t Traces, instance string, log *slog.Logger
 }
 
 // close sends what is left, within a moment.
-func (t *tracing) close(log *slog.Logger) {
+func (t *tracing) close(ctx context.Context, log *slog.Logger) {
 	if t == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		log.Warn("the last traces were not sent", slog.Any("error", err))

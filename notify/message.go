@@ -136,8 +136,14 @@ func (t told) title() string {
 
 // factLines are the facts that people are told, in their order.
 var factLines = []struct{ name, label string }{
-	{"summary", "What"}, {"about", "About"},
-	{"server", "Server"}, {"tool", "Tool"}, {"risk", "Risk"}, {"agent", "Agent"}, {"caller_name", "For"}, {"state", "State"},
+	{"summary", "What"},
+	{"about", "About"},
+	{"server", "Server"},
+	{"tool", "Tool"},
+	{"risk", "Risk"},
+	{"agent", "Agent"},
+	{"caller_name", "For"},
+	{"state", "State"},
 }
 
 // fact is one text of a notice, fit for people to read.

@@ -153,7 +153,7 @@ const alertFired = "alert.fired"
 
 // alertChannels are the channels that are told of alerts, for those who may see channels.
 func (s *Server) alertChannels(ctx context.Context, who identity.Principal) (web.AlertChannels, error) {
-	if who.Can(identity.ReadChannels, "") != nil {
+	if mayRead := who.Can(identity.ReadChannels, "") == nil; !mayRead {
 		return web.AlertChannels{}, nil
 	}
 	channels, err := s.notify.Channels(ctx, who)

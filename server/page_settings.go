@@ -118,8 +118,10 @@ func (s *Server) showSettings(c echo.Context, who identity.Principal, status int
 	}
 	view := web.ServerSettings{
 		Server: serverHead(who, server, "settings"), Form: form, Errors: errs, CreatedBy: server.CreatedByName, CreatedAt: server.CreatedAt,
-		Typed: web.ServerForm{Title: server.Title, Description: server.Description, Labels: strings.Join(server.Labels, ", "), Transport: string(server.Endpoint.Transport),
-			Requests: requestOptions(server.Requests)},
+		Typed: web.ServerForm{
+			Title: server.Title, Description: server.Description, Labels: strings.Join(server.Labels, ", "), Transport: string(server.Endpoint.Transport),
+			Requests: requestOptions(server.Requests),
+		},
 	}
 	team := server.TeamID
 	switch form {

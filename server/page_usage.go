@@ -141,8 +141,11 @@ type usageByOption struct {
 }
 
 var usageBys = []usageByOption{
-	{"server", "Server", "servers", usage.ByServer}, {"tool", "Tool", "tools", usage.ByTool}, {"model", "Model", "models", usage.ByModel},
-	{"agent", "Agent", "agents", usage.ByAgent}, {"person", "Person", "people", usage.BySubject},
+	{"server", "Server", "servers", usage.ByServer},
+	{"tool", "Tool", "tools", usage.ByTool},
+	{"model", "Model", "models", usage.ByModel},
+	{"agent", "Agent", "agents", usage.ByAgent},
+	{"person", "Person", "people", usage.BySubject},
 }
 
 // usageBy is what the reader asks for; by server where they may not see what they ask for.

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -51,8 +50,16 @@ func usage() Usage {
 		UsageFilter: usageFilter("/usage"), Totals: total(24), Before: &before, Points: hours(24), CSV: "/usage.csv?by=tool", Calls: "/usage/calls?span=24h", Next: "/usage?by=tool&page=2",
 		Tabs: []Option{{"/usage?by=server", "Server", false}, {"/usage?by=tool", "Tool", true}, {"/usage?by=model", "Model", false}, {"/usage?by=agent", "Agent", false}, {"/usage?by=person", "Person", false}},
 		Columns: []SortColumn{
-			{"Tool", "/usage?by=tool&sort=name", "", false}, {"Calls", "/usage?by=tool&sort=calls", "descending", true}, {"Denied", "/usage?sort=denied", "", true}, {"Errors", "/usage?sort=errors", "", true},
-			{"Tokens read", "/usage?sort=read", "", true}, {"Written", "/usage?sort=written", "", true}, {"Cost", "/usage?sort=cost", "", true}, {"Added, half", "/usage?sort=half", "", true}, {"95 of 100", "/usage?sort=most", "", true}, {"Last", "/usage?sort=last", "", false},
+			{"Tool", "/usage?by=tool&sort=name", "", false},
+			{"Calls", "/usage?by=tool&sort=calls", "descending", true},
+			{"Denied", "/usage?sort=denied", "", true},
+			{"Errors", "/usage?sort=errors", "", true},
+			{"Tokens read", "/usage?sort=read", "", true},
+			{"Written", "/usage?sort=written", "", true},
+			{"Cost", "/usage?sort=cost", "", true},
+			{"Added, half", "/usage?sort=half", "", true},
+			{"95 of 100", "/usage?sort=most", "", true},
+			{"Last", "/usage?sort=last", "", false},
 		},
 		Rest: "Another 212 tools with 3,410 calls are not listed: narrow it down to see them.", NoPrice: []string{"llama-4-local", "mistral-medium"},
 	}
@@ -132,7 +139,7 @@ func hostileUsage(p Page) []story {
 	rules, form, prices := spoiled(alertRules()), spoiled(alertRuleForm1()), spoiled(prices())
 	form.Errors, prices.New.Errors = Errors{"": hostile("")}, Errors{"model": hostile("model"), "input": hostile("input"), "currency": hostile("currency")}
 	for _, f := range form.Fields {
-		form.Errors[f.Name] = hostile(fmt.Sprint("error of a field"))
+		form.Errors[f.Name] = hostile("error of a field")
 	}
 	prices.Prices[0].Errors = prices.New.Errors
 	return []story{

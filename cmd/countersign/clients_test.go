@@ -83,7 +83,7 @@ func (w *clientsWorld) executed(t *testing.T, when string, before, want int) {
 
 // TestClientsShowHeldCalls holds the gateway to clients that we did not write: each shows its user where to approve, its
 // identical retry is executed once, and the call after that is held again.
-func TestClientsShowHeldCalls(t *testing.T) {
+func TestClientsShowHeldCalls(t *testing.T) { //nolint:tparallel // the clients share the count of executions
 	t.Parallel()
 	w := startClientsWorld(t)
 	for _, c := range []struct {
@@ -91,8 +91,8 @@ func TestClientsShowHeldCalls(t *testing.T) {
 		call func(*testing.T) func(order string) string // what the client gives its user
 		held string                                     // what is in it while the call is held
 	}{
-		{"TypeScript SDK v1", func(t *testing.T) func(string) string { return w.typeScript(t, "v1").call }, `"isError":true`},
-		{"TypeScript client v2, legacy", func(t *testing.T) func(string) string { return w.typeScript(t, "v2").call }, `"isError":true`},
+		{"TypeScript SDK v1", w.typeScriptCall("v1"), `"isError":true`},
+		{"TypeScript client v2, legacy", w.typeScriptCall("v2"), `"isError":true`},
 		{"Inspector", w.inspectorCall, `tool_is_error`},
 		{"Go SDK", w.goClient, `"isError":true`},
 	} {
@@ -167,6 +167,13 @@ func (w *clientsWorld) typeScript(t *testing.T, kind string) *script {
 	return &script{t, in, bufio.NewReader(out)}
 }
 
+func (w *clientsWorld) typeScriptCall(kind string) func(*testing.T) func(string) string {
+	return func(t *testing.T) func(string) string {
+		t.Helper()
+		return w.typeScript(t, kind).call
+	}
+}
+
 // tell writes a line and gives the line that follows.
 func (s *script) tell(line string) string {
 	s.t.Helper()
@@ -191,6 +198,7 @@ func (s *script) call(order string) string {
 
 // inspectorCall is a new process for every call: nothing but the identical arguments connects them.
 func (w *clientsWorld) inspectorCall(t *testing.T) func(string) string {
+	t.Helper()
 	return func(order string) string {
 		code, out := w.inspector(t, "tomas", "org.example/orders", "--method", "tools/call", "--tool-name", "delete_orders", "--tool-arg", `ids=["`+order+`"]`)
 		if held := strings.Contains(out, "APPROVAL REQUIRED"); held != (code == 5) || !held && code != 0 {

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,7 +29,7 @@ import (
 	"countersign/internal/pgtest"
 )
 
-var quiet = log.New(io.Discard, "", 0)
+var quiet = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 
 // process is the program in a process of its own, which a test may kill at any moment and start again.
 type process struct {

@@ -38,7 +38,7 @@ drain_delay: 5m
 	address := p.start()
 	t.Cleanup(p.kill)
 	ready := func() string {
-		res, err := http.Get("http://" + address + "/readyz") //nolint:noctx // a test
+		res, err := http.Get("http://" + address + "/readyz")
 		if err != nil {
 			t.Fatal(err)
 		}
