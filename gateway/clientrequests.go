@@ -187,8 +187,7 @@ func (g *Gateway) postUpstream(url string, header http.Header, message []byte) e
 // inputForbidden reports whether a result asks the client for something that the server may not ask for, or that is not
 // known here.
 func (x *exchange) inputForbidden(result []canonical.Member) bool {
-	kind, _ := canonical.Lookup(result, "resultType")
-	if text, _ := canonical.Text(kind); text != "input_required" {
+	if !wantsInput(result) {
 		return false
 	}
 	raw, ok := canonical.Lookup(result, "inputRequests")

@@ -28,7 +28,7 @@ var lists = map[string]struct {
 
 var resultFields = []string{
 	"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError", "structuredContent", "content", "_meta",
-	"resultType", "inputRequests", "ttlMs",
+	"resultType", "inputRequests", "requestState", "ttlMs",
 }
 
 // freshMillis is how long a client may keep a list that was filtered for it: a grant may end at any time.
@@ -68,10 +68,14 @@ func (x *exchange) filterMessage(raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, errUpstreamMessage
 	}
+	id, _ := canonical.Lookup(fields, "id")
 	failed, _ := canonical.Lookup(members, "isError")
-	x.answered(string(failed) == "true", len(raw))
-	if x.inputForbidden(members) {
-		id, _ := canonical.Lookup(fields, "id")
+	forbidden := x.inputForbidden(members)
+	if x.attempt != nil && x.modern && wantsInput(members) && !forbidden {
+		return x.giveTurn(fields, raw, result)
+	}
+	x.answered(forbidden || string(failed) == "true", len(raw))
+	if forbidden {
 		return x.inputDenied(id), nil
 	}
 	return x.deliver(fields, raw, result)

@@ -60,7 +60,7 @@ func (x *exchange) govern() error {
 	if v.Outcome == policy.Deny {
 		return x.deny(v.Reason, denialText(v.Reason, u))
 	}
-	if v.Outcome == policy.Hold {
+	if v.Outcome == policy.Hold || x.goesOn(v) {
 		return x.hold(v)
 	}
 	got, ok, err := x.takeRoom(v, "")

@@ -20,8 +20,9 @@ import (
 // heldCalls is what this instance knows of calls that wait for people. All of it can be lost: the control plane
 // has the truth, and an identical call finds it again.
 type heldCalls struct {
-	seal sealer
-	now  func() time.Time
+	seal  sealer
+	now   func() time.Time
+	turns turns
 
 	mu      sync.Mutex
 	told    map[canonical.Digest]toldHeld      // calls whose caller was told that they are held
@@ -128,7 +129,12 @@ func (x *exchange) hold(v policy.Verdict) error {
 	if err != nil || !goOn {
 		return err
 	}
-	x.body = body
+	if h.turn.Turn != "" {
+		if body, err = h.turn.continued(body, h.given); err != nil {
+			return err
+		}
+	}
+	x.body, x.approved = body, digest
 	return x.run(v, h.room)
 }
 
@@ -210,16 +216,21 @@ type heldCall struct {
 	digest  canonical.Digest
 	room    *room.Reservation // once the confirmation was redeemed
 
-	elsewhere bool // it came with a state that another instance may have given out
+	elsewhere bool         // it answers a request for approval that another instance may have made
+	turn      requestState // of a call that goes on; its turn is taken
+	given     answers      // to what was asked of the caller
 }
 
 // pass asks for the approval, and says whether the exchange may go on to the server. If not, the caller was
 // answered.
 func (h *heldCall) pass() (goOn bool, err error) {
 	x := h.x
-	state, answers, err := h.requestState()
+	state, err := h.requestState()
 	if err != nil {
 		return false, err
+	}
+	if state.Turn != "" {
+		return h.takeTurn(state)
 	}
 	ctx := x.r.Context()
 	if before := x.g.held.recall(h.digest); before != "" {
@@ -227,11 +238,11 @@ func (h *heldCall) pass() (goOn bool, err error) {
 			return false, err
 		}
 	}
-	if answers.declined() {
-		if state == "" {
+	if h.given.declined() {
+		if state.Approval == "" {
 			return false, x.deny(reasonNotApproved, "NOT EXECUTED: the request for approval was declined where the call was made. It stays open until it expires.")
 		}
-		if err := x.g.client.CancelApproval(ctx, state); err != nil {
+		if err := x.g.client.CancelApproval(ctx, state.Approval); err != nil {
 			x.g.log.Debug("an approval request was not withdrawn", slog.Any("error", err))
 		}
 		return false, x.deny(reasonNotApproved, "NOT EXECUTED: the request for approval was declined where the call was made.")
@@ -244,7 +255,7 @@ func (h *heldCall) pass() (goOn bool, err error) {
 	}
 	x.log.approval = approval.ID
 	x.g.metrics.approvals.WithLabelValues(stepAsked).Inc()
-	if wait := h.wait(state); approval.State == client.ApprovalPending && wait > 0 {
+	if wait := h.wait(state.Approval); approval.State == client.ApprovalPending && wait > 0 {
 		began := x.g.now()
 		waiting, stop := x.g.drain.whileOpen(ctx)
 		if later, err := x.g.client.Approval(waiting, approval.ID, wait); err == nil {
@@ -257,8 +268,8 @@ func (h *heldCall) pass() (goOn bool, err error) {
 }
 
 // wait is how long to wait for a decision before answering.
-func (h *heldCall) wait(state string) time.Duration {
-	if state != "" || h.elsewhere {
+func (h *heldCall) wait(approval string) time.Duration {
+	if approval != "" || h.elsewhere {
 		return max(h.x.g.config().HoldWait, retryWait)
 	}
 	return h.x.g.config().HoldWait

@@ -15,6 +15,7 @@ type attempt struct {
 	g          *Gateway
 	redemption string
 	began      time.Time
+	reached    bool // the server has had a part of the call before: see turn
 	once       sync.Once
 }
 
@@ -72,11 +73,7 @@ func (a *attempt) note(err error) {
 
 // answered notes that the server answered the request.
 func (x *exchange) answered(failed bool, size int) {
-	if x.message == nil || !x.message.request() || x.log.answered {
-		return
-	}
-	x.log.answered, x.log.toolError, x.log.responseBytes = true, failed, int64(size)
-	if x.attempt == nil {
+	if !x.noteAnswer(failed, size) || x.attempt == nil {
 		return
 	}
 	status := client.Succeeded
@@ -84,6 +81,15 @@ func (x *exchange) answered(failed bool, size int) {
 		status = client.Failed
 	}
 	x.attempt.ended(x, status, "")
+}
+
+// noteAnswer keeps what the answer was for the record of the call. It reports whether it is the first.
+func (x *exchange) noteAnswer(failed bool, size int) bool {
+	if x.message == nil || !x.message.request() || x.log.answered {
+		return false
+	}
+	x.log.answered, x.log.toolError, x.log.responseBytes = true, failed, int64(size)
+	return true
 }
 
 // finish is the end of an exchange that was forwarded. sent says whether any of it may have reached the server.
@@ -96,7 +102,7 @@ func (x *exchange) finish(sent bool) {
 		return
 	}
 	if x.attempt != nil && !x.log.answered {
-		if sent {
+		if sent || x.attempt.reached {
 			x.attempt.ended(x, client.Indeterminate, "the server was sent the call and gave no answer")
 		} else {
 			x.attempt.ended(x, client.Failed, "the server was not reached")

@@ -3,6 +3,8 @@ package gateway
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -189,7 +191,10 @@ func readBody[T any](p *plane, r *http.Request) T {
 	var v T
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&v); err != nil {
+	switch err := dec.Decode(&v); {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		panic(http.ErrAbortHandler) // the line was cut
+	case err != nil:
 		p.t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
 	}
 	return v

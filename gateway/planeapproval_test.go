@@ -103,7 +103,7 @@ func (p *plane) redeem(w http.ResponseWriter, r *http.Request) {
 		case a.redeemed != "":
 			problemReply(w, 410, "redeemed")
 		default:
-			a.redeemed = in.RedemptionID
+			a.redeemed, a.State = in.RedemptionID, client.ApprovalClosed
 			if p.loseRedeem > 0 {
 				p.loseRedeem--
 				panic(http.ErrAbortHandler)
@@ -121,7 +121,6 @@ func (p *plane) outcome(w http.ResponseWriter, r *http.Request) {
 	defer p.mu.Unlock()
 	for _, a := range p.approvals {
 		if a.redeemed == r.PathValue("id") {
-			a.State = client.ApprovalClosed
 			p.outcomes = append(p.outcomes, o)
 			w.WriteHeader(http.StatusNoContent)
 			return

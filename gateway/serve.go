@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"countersign/canonical"
 	"countersign/client"
 	"countersign/internal/cleanse"
 	"countersign/policy"
@@ -33,9 +34,10 @@ type exchange struct {
 	snapshot *client.Snapshot
 	body     []byte // what is forwarded
 	attempt  *attempt
-	span     trace.Span      // nil where nothing is traced
-	traced   context.Context //nolint:containedctx // of the span that is open
-	duty     duty            // of the call that runs
+	approved canonical.Digest // the call of the attempt
+	span     trace.Span       // nil where nothing is traced
+	traced   context.Context  //nolint:containedctx // of the span that is open
+	duty     duty             // of the call that runs
 	clean    *cleanse.Filter
 	passage  passage
 	patience *patience // with the server; nil: it was not asked yet

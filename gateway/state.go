@@ -23,6 +23,11 @@ type requestState struct {
 	Digest   canonical.Digest `json:"digest"`
 	Caller   string           `json:"caller"`
 	Expires  int64            `json:"expires"`
+
+	// Of an approved call that goes on: see turn.
+	Turn   string          `json:"turn,omitempty"`
+	Server json.RawMessage `json:"server,omitempty"` // the server's own state, as it wrote it
+	Asked  []string        `json:"asked,omitempty"`  // the keys of its inputRequests
 }
 
 // sealer protects the integrity of states that clients carry.

@@ -99,36 +99,36 @@ func (a answers) declined() bool {
 	return said == "decline" || said == "cancel"
 }
 
-// requestState reads the state that we gave to the client with input_required; it names the approval. A state
-// of the server's own cannot go with an approved call: nobody saw what it means. A state that looks like ours and is not
-// sealed by this instance may be of another instance; it counts for nothing, so the call is one without a state: the
-// control plane finds the request by the call itself.
-func (h *heldCall) requestState() (approval string, given answers, err error) {
+// requestState reads the state that we gave to the client with input_required: it names the approval, or the turn of a call
+// that was approved. A state of the server's own cannot go with a call that is to be approved: nobody saw what it means. A
+// state that looks like ours and is not sealed by this instance may be of another instance; it counts for nothing, so the
+// call is one without a state: the control plane finds the request by the call itself.
+func (h *heldCall) requestState() (state requestState, err error) {
 	m := h.x.message
 	raw, hasState := canonical.Lookup(m.params, "requestState")
 	responses, hasResponses := canonical.Lookup(m.params, "inputResponses")
 	if !hasState && !hasResponses {
-		return "", nil, nil
+		return requestState{}, nil
 	}
 	foreign := &rpcError{code: codeInvalidParams, message: "This call needs an approval. Call it anew, without requestState and inputResponses."}
 	text, ok := canonical.Text(raw)
 	if !ok {
-		return "", nil, foreign
+		return requestState{}, foreign
 	}
 	if hasResponses {
-		if given, err = canonical.Members(responses); err != nil {
-			return "", nil, foreign
+		if h.given, err = canonical.Members(responses); err != nil {
+			return requestState{}, foreign
 		}
 	}
-	state, err := h.x.g.held.seal.open(text)
+	state, err = h.x.g.held.seal.open(text)
 	if err != nil && strings.HasPrefix(text, statePrefix) {
-		h.elsewhere = true
-		return "", given, nil
+		_, h.elsewhere = canonical.Lookup(h.given, inputName)
+		return requestState{}, nil
 	}
 	if err != nil || state.Digest != h.digest || state.Caller != h.x.caller.key() {
-		return "", nil, foreign
+		return requestState{}, foreign
 	}
-	return state.Approval, given, nil
+	return state, nil
 }
 
 // printable shortens text that a person elsewhere wrote, and takes out what does not print.
