@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"countersign/policy"
 )
 
 // Limits bound what goes on at once in one instance. What is 0 has its default.
@@ -27,7 +29,7 @@ type UpstreamLimits struct {
 // Timeouts bound how long the gateway waits for one server. What is 0 has its default. Streams that only listen may be
 // quiet for as long as they like.
 type Timeouts struct {
-	Connect   time.Duration `yaml:"connect"`    // until there is a connection, with TLS; 10s
+	Connect   time.Duration `yaml:"connect"`    // until there is a connection, with TLS; 10s. Of a process: until its first answer; its start_timeout
 	FirstByte time.Duration `yaml:"first_byte"` // from then until the answer begins; 2m
 	Idle      time.Duration `yaml:"idle"`       // between parts of an answer; 5m
 	Total     time.Duration `yaml:"total"`      // of a request, however much progress it makes; none
@@ -47,6 +49,16 @@ func (t Timeouts) orDefault() Timeouts {
 	return Timeouts{
 		Connect: cmp.Or(t.Connect, 10*time.Second), FirstByte: cmp.Or(t.FirstByte, 2*time.Minute), Idle: cmp.Or(t.Idle, 5*time.Minute), Total: t.Total,
 	}
+}
+
+// timeouts are those of a server. A process has the time to start that its command has, unless its server says otherwise.
+func (g *Gateway) timeouts(server string, e policy.Endpoint) Timeouts {
+	c := g.config()
+	t := c.Upstreams[server].Timeouts
+	if e.Transport == policy.Stdio {
+		t.Connect = cmp.Or(t.Connect, c.Commands[e.Command].startTime())
+	}
+	return t.orDefault()
 }
 
 // validateBounds says what is wrong with the limits and time-outs of c.

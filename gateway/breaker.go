@@ -14,14 +14,15 @@ import (
 )
 
 // breakers keep callers from waiting for servers that do not work. There is one for the calls to each endpoint, and one
-// for our own looks at it.
+// for our own looks at it. An endpoint that is a command has one for the calls of each caller, as each has processes of
+// their own: who makes theirs hang keeps nobody else from a server.
 //
 //	closed ──five failures in a row──▶ open ──ten seconds──▶ half-open ──one that works──▶ closed
 //	                                    ▲                        └──one that fails──┐
 //	                                    └───────────────────────────────────────────┘
 //
 // Failures are those of reaching the server: no connection, no answer in time, an HTTP status of 500 and above that is no
-// message of MCP. What a tool says is none of them, and what policy denies never comes here. An endpoint that changes
+// message of MCP, a process that does not start, hangs or dies. What a tool says is none of them, and what policy denies never comes here. An endpoint that changes
 // begins anew.
 type breakers struct {
 	log  *slog.Logger
@@ -34,6 +35,7 @@ type breakers struct {
 type breakerKey struct {
 	endpointKey
 	purpose breakerPurpose
+	caller  string // of a process; "": it is for all callers
 }
 
 type breakerPurpose string
@@ -60,8 +62,8 @@ func newBreakers(log *slog.Logger) *breakers {
 }
 
 // allow asks whether the server may be tried now. done is told once what came of it: nil, errUncounted or a failure.
-func (b *breakers) allow(s *policy.Server, purpose breakerPurpose) (done func(error), err error) {
-	key := breakerKey{keyOf(s), purpose}
+func (b *breakers) allow(s *policy.Server, purpose breakerPurpose, caller string) (done func(error), err error) {
+	key := breakerKey{keyOf(s), purpose, caller}
 	b.mu.Lock()
 	one := b.all[key]
 	if one == nil {
@@ -73,6 +75,14 @@ func (b *breakers) allow(s *policy.Server, purpose breakerPurpose) (done func(er
 		return nil, errBroken
 	}
 	return done, nil
+}
+
+// open reports whether a breaker is open now.
+func (b *breakers) open(s *policy.Server, purpose breakerPurpose, caller string) bool {
+	b.mu.Lock()
+	one := b.all[breakerKey{keyOf(s), purpose, caller}]
+	b.mu.Unlock()
+	return one != nil && one.State() == gobreaker.StateOpen
 }
 
 func (b *breakers) make(server string, purpose breakerPurpose) *gobreaker.TwoStepCircuitBreaker[struct{}] {
@@ -87,7 +97,8 @@ func (b *breakers) make(server string, purpose breakerPurpose) *gobreaker.TwoSte
 	})
 }
 
-// keep drops the breakers of endpoints that the policy does not have any more.
+// keep drops the breakers of endpoints that the policy does not have any more, and those of callers who have nothing to
+// complain of.
 func (b *breakers) keep(servers []policy.Server) {
 	current := map[endpointKey]bool{}
 	for i := range servers {
@@ -95,8 +106,8 @@ func (b *breakers) keep(servers []policy.Server) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for key := range b.all {
-		if !current[key.endpointKey] {
+	for key, one := range b.all {
+		if !current[key.endpointKey] || key.caller != "" && one.State() == gobreaker.StateClosed && one.Counts().ConsecutiveFailures == 0 {
 			delete(b.all, key)
 		}
 	}

@@ -92,14 +92,28 @@ func (x *exchange) enter(after string) (ok bool, err error) {
 	if full := x.findPlace(); full != "" {
 		return false, x.turnAway(reasonBusy, "TOO MANY AT ONCE (not executed). "+full+" Wait a second, then call again."+after, full, busyRetry)
 	}
-	if x.r.Method == http.MethodPost && x.server.Endpoint.Transport == policy.StreamableHTTP {
-		if x.passage.judge, err = x.g.breakers.allow(x.server, forCalls); err != nil {
+	if x.tries() {
+		if x.passage.judge, err = x.g.breakers.allow(x.server, forCalls, x.breakerCaller()); err != nil {
 			const text = "The server failed several times in a row and is left alone for some seconds."
 			return false, x.turnAway(reasonDown, "SERVER DOWN (not executed). "+text+" Try again in "+strconv.Itoa(int(breakFor.Seconds()))+" seconds, or tell its owner."+after, text, breakFor)
 		}
 	}
 	x.passage.entered = true
 	return true, nil
+}
+
+// tries reports whether the exchange tells how its server does. What a process is told without being asked does not: its
+// pipe takes it, however the process does.
+func (x *exchange) tries() bool {
+	return x.r.Method == http.MethodPost && (x.server.Endpoint.Transport != policy.Stdio || x.message.request())
+}
+
+// breakerCaller is the caller to whose calls the breaker belongs; "": to those of all.
+func (x *exchange) breakerCaller() string {
+	if x.server.Endpoint.Transport == policy.Stdio {
+		return x.caller.key()
+	}
+	return ""
 }
 
 // findPlace takes the places for what is sent to the server. It says what is full.

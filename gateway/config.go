@@ -79,7 +79,7 @@ type Command struct {
 	Dir  string   `yaml:"dir"`
 
 	Sandbox *Sandbox      `yaml:"sandbox"`       // nil: none
-	Start   time.Duration `yaml:"start_timeout"` // so long may it take until its first word
+	Start   time.Duration `yaml:"start_timeout"` // so long may it take until its first answer
 }
 
 // Upstream is what the gateway adds to requests to one server. A value is env:NAME, file:PATH or keyring:NAME.
@@ -274,7 +274,7 @@ func (c Config) ClientConfig() (client.Config, error) {
 	return client.Config{ControlPlane: c.ControlPlane, ClientID: c.ClientID, ClientSecret: secret, Instance: instance}, nil
 }
 
-// startTime is how long its process may take until its first word.
+// startTime is how long its process may take until its first answer.
 func (c Command) startTime() time.Duration {
 	if c.Start == 0 {
 		return defaultStart

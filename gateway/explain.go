@@ -52,7 +52,7 @@ func explain(err error) string {
 	}
 	for _, known := range []error{
 		errRedirect, errCredential, errCompressed, errNotMCP, errHTML, errBadURL, errTooManyItems, errBigDefinition, errBigOffer,
-		errEndless, errBadList, errNoHandshake, errEventTooLong, errProcess, errDied, errSlow, errStuck, errNoSandbox, errUnknownCommand, errOtherCommand, errManyProcesses,
+		errEndless, errBadList, errNoHandshake, errEventTooLong, errProcess, errDied, errSlow, errStuck, errNoAnswer, errSilent, errTooSlow, errNoSandbox, errUnknownCommand, errOtherCommand, errManyProcesses,
 	} {
 		if errors.Is(err, known) {
 			return sentence(known)

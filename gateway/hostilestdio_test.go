@@ -20,7 +20,7 @@ import (
 )
 
 // hostileTools are what the hostile stdio server offers: each does, when it is called, what its name says.
-var hostileTools = []string{"fine", "garbage", "huge_line", "unknown_id", "twice", "text_id", "dies_within", "floods", "progress_of_others", "slow"}
+var hostileTools = []string{"fine", "garbage", "huge_line", "unknown_id", "twice", "text_id", "dies_within", "floods", "progress_of_others", "slow", "hangs", "stalls", "talks", "never_ends"}
 
 // serveHostileStdio is that server. It says everything right until a tool is called.
 func serveHostileStdio() {
@@ -44,9 +44,13 @@ func serveHostileStdio() {
 					Token json.RawMessage `json:"progressToken"`
 				} `json:"_meta"`
 				Request json.RawMessage `json:"requestId"`
+				Reason  string          `json:"reason"`
 			} `json:"params"`
 		}
 		_ = json.Unmarshal(lines.Bytes(), &m)
+		if _, err := os.Stat("mute"); err == nil {
+			continue
+		}
 		switch m.Method {
 		case "server/discover":
 			say(`{"jsonrpc":"2.0","id":%s,"result":{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":1,"cacheScope":"private"}}`, m.ID)
@@ -61,6 +65,7 @@ func serveHostileStdio() {
 		case "tools/call":
 			misbehave(m.Params.Name, m.ID, m.Params.Meta.Token, say)
 		case "notifications/cancelled":
+			jot("cancelled", "%s %s", m.Params.Request, m.Params.Reason)
 			say(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"cancelled %s"}}`, m.Params.Request)
 		}
 	}
@@ -103,6 +108,9 @@ func misbehave(tool string, id, token json.RawMessage, say func(string, ...any))
 			say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%d,"progress":%d,"message":"POISON"}}`, 500+n, n)
 		}
 		say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1,"message":"mine"}}`, token)
+	case "hangs", "stalls", "talks", "never_ends":
+		takeLong(tool, token, func() { answer(string(id), "done talking") }, say)
+		return
 	case "slow":
 		go func() {
 			time.Sleep(200 * time.Millisecond)
@@ -235,7 +243,7 @@ func TestServerThatNeverSpeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.request(t.Context(), []byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`), time.Millisecond); err == nil || !strings.Contains(err.Error(), "did not say a word") {
+	if _, err := p.request(t.Context(), []byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}`), time.Millisecond); err == nil || !strings.Contains(err.Error(), "gave no answer") {
 		t.Errorf("got %v", err)
 	}
 	<-p.done

@@ -66,7 +66,7 @@ func (g *Gateway) open(ctx context.Context, name string, e policy.Endpoint, say 
 	case policy.StreamableHTTP:
 		return g.openHTTP(ctx, name, e, say)
 	case policy.Stdio:
-		return g.openStdio(e, say)
+		return g.openStdio(name, e, say)
 	}
 	return nil, fmt.Errorf("connecting: transport %q is not known", e.Transport)
 }

@@ -26,13 +26,13 @@ const (
 	stopGrace    = 2 * time.Second  // to end by itself once its input is closed
 	writeTime    = 10 * time.Second // to take a line: one that takes none is of no use
 	flightNotes  = 64               // messages about a request that wait for its caller
-	defaultStart = 30 * time.Second // to say its first word, from the first request on
+	defaultStart = 30 * time.Second // to give its first answer
 )
 
 var (
 	errProcess = errors.New("the server's process could not be started, or ended before it was sent anything")
 	errDied    = errors.New("the server's process ended before it answered: whether the request was carried out is not known")
-	errSlow    = errors.New("the server's process did not say a word in the time it has to start")
+	errSlow    = errors.New("the server's process gave no answer in the time it has to start")
 	errStuck   = errors.New("the server's process takes no input: whether the request was carried out is not known")
 )
 
@@ -50,7 +50,7 @@ type process struct {
 	ended   func(*process)
 	asked   atomic.Bool   // to end, by us
 	garbage *rate.Limiter // of what is logged about lines that are none
-	spoken  chan struct{}
+	spoken  chan struct{} // closed with its first answer
 	speak   sync.Once
 
 	writing sync.Mutex
@@ -174,13 +174,13 @@ func (p *process) receive(line []byte) {
 		}
 		return
 	}
-	p.speak.Do(func() { close(p.spoken) })
 	if _, ok := canonical.Lookup(fields, "method"); ok {
 		if !p.aboutFlight(fields) {
 			p.heard(line)
 		}
 		return
 	}
+	p.speak.Do(func() { close(p.spoken) })
 	value, _ := canonical.Lookup(fields, "id")
 	id, ok := flightID(value)
 	if !ok {
@@ -273,16 +273,22 @@ func (p *process) request(ctx context.Context, message []byte, start time.Durati
 			p.kill()
 			return nil, errSlow
 		case <-ctx.Done():
-			p.giveUp(f)
+			p.giveUp(f, callerGone)
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// giveUp tells the server that nobody waits for a request any more.
-func (p *process) giveUp(f *flight) {
+// Why nobody waits for a request any more.
+const (
+	callerGone = "the caller is gone"
+	tookLong   = "it took too long"
+)
+
+// giveUp tells the server that nobody waits for a request any more. An answer that comes later is for nobody.
+func (p *process) giveUp(f *flight, why string) {
 	if p.land(f) {
-		_ = p.write(fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d,"reason":"the caller is gone"}}`, f.ours))
+		_ = p.write(fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d,"reason":%q}}`, f.ours, why))
 	}
 }
 

@@ -26,6 +26,7 @@ var (
 	errUnknownCommand = errors.New("this gateway is not configured to start that server")
 	errOtherCommand   = errors.New("the command line in the gateway's configuration is another one than was registered")
 	errManyProcesses  = errors.New("too many servers run on this gateway already")
+	errEndedSession   = errors.New("there is no such session any more")
 )
 
 // stdioPool runs stdio servers: a process for each session of the older protocol, and one for each caller of the
@@ -52,13 +53,15 @@ type instance struct {
 	key      instanceKey
 	caller   string
 	endpoint policy.Endpoint
-	command  Command
 	process  *process
-	stream   chan []byte // what the server says unasked
+	stream   chan []byte   // what the server says unasked
+	ready    chan struct{} // closed when the process may be sent requests, or is of no use
+	unready  error         // why it is of no use; read it when ready is closed
 
 	mu       sync.Mutex
 	used     time.Time
 	attached bool
+	waiting  map[*patience]struct{} // of requests under way, for which whatever the server says is a word
 }
 
 func newStdioPool(g *Gateway) *stdioPool {
@@ -80,7 +83,7 @@ func (g *Gateway) command(e policy.Endpoint) (Command, error) {
 }
 
 // openStdio starts a process for the gateway's own use.
-func (g *Gateway) openStdio(e policy.Endpoint, say stepFunc) (*link, error) {
+func (g *Gateway) openStdio(name string, e policy.Endpoint, say stepFunc) (*link, error) {
 	say.say(client.StepResolve, client.StepRunning, "")
 	c, err := g.command(e)
 	if err != nil {
@@ -102,7 +105,7 @@ func (g *Gateway) openStdio(e policy.Endpoint, say stepFunc) (*link, error) {
 			if id == "" {
 				return nil, p.write(message)
 			}
-			answer, err := p.request(ctx, message, c.startTime())
+			answer, err := p.request(ctx, message, g.timeouts(name, e).Connect)
 			if err != nil {
 				return nil, err
 			}
@@ -154,7 +157,8 @@ func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
 		return nil, err
 	}
 	i := &instance{
-		key: key, caller: again.caller, endpoint: x.server.Endpoint, command: c, stream: make(chan []byte, stdioBacklog), used: s.g.now(),
+		key: key, caller: again.caller, endpoint: x.server.Endpoint, stream: make(chan []byte, stdioBacklog), used: s.g.now(),
+		ready: make(chan struct{}), waiting: map[*patience]struct{}{},
 	}
 	server, log, began := x.server, s.g.log.With(slog.String("server", x.name)), s.g.now()
 	p, err := startProcess(c, s.stderrOf(x.server.Endpoint.Command, log), log,
@@ -178,7 +182,46 @@ func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
 	case i.process == nil:
 		return nil, errProcess
 	}
+	s.greet(i, x.patience.Connect)
 	return i, nil
+}
+
+// greet asks a new process of the stateless protocol what it is, and lets it have requests once it answers: one that does
+// not start was sent none. The session of an older client begins with a request of the client's that does as much.
+func (s *stdioPool) greet(i *instance, most time.Duration) {
+	if i.key.session != "" {
+		close(i.ready)
+		return
+	}
+	began := s.g.background.run(func() {
+		defer close(i.ready)
+		ctx, cancel := context.WithTimeout(s.g.ctx, most)
+		defer cancel()
+		if _, err := i.process.request(ctx, []byte(greeting), most); err != nil {
+			i.unready = errProcess
+			if errors.Is(err, errSlow) || errors.Is(err, context.DeadlineExceeded) {
+				i.unready = errSlow
+			}
+			i.process.kill()
+		}
+	})
+	if !began { // the gateway stops, and ends the process
+		i.unready = errProcess
+		close(i.ready)
+	}
+}
+
+const greeting = `{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{"_meta":{"` + metaVersion + `":"` + firstModern + `","` +
+	metaCapabilities + `":{},"` + metaClientInfo + `":` + clientInfo + `}}}`
+
+// await returns when the process may be sent requests.
+func (i *instance) await(ctx context.Context) error {
+	select {
+	case <-i.ready:
+		return i.unready
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // ended forgets a process that is gone. Unless we ended it, it is not started again at once.
@@ -207,6 +250,7 @@ func (s *stdioPool) heard(server *policy.Server, i *instance, line []byte) {
 	if i.key.session == "" {
 		return
 	}
+	i.spoke()
 	select {
 	case i.stream <- line:
 	default:
@@ -222,6 +266,30 @@ func (s *stdioPool) find(key instanceKey) *instance {
 	}
 	i.touch(s.g.now())
 	return i
+}
+
+// attend lets whatever the process says count as a word about a request, until it is told to forget. In the older protocol
+// it may be a question to the client on which the request depends. The stateless one has no such words.
+func (i *instance) attend(p *patience) (forget func()) {
+	if i.key.session == "" {
+		return func() {}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.waiting[p] = struct{}{}
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		delete(i.waiting, p)
+	}
+}
+
+func (i *instance) spoke() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for p := range i.waiting {
+		p.enter(reading, p.Idle)
+	}
 }
 
 func (i *instance) touch(now time.Time) {
@@ -313,20 +381,8 @@ func (x *exchange) forwardStdio() error {
 			data: map[string]any{"supported": []string{version}, "requested": firstModern},
 		}
 	}
-	i, err := x.instance()
-	if err != nil {
-		x.g.log.Warn("a stdio server is not available", slog.String("server", x.name), slog.Any("error", err))
-		x.finish(false)
-		return x.notStarted(err)
+	if x.message.request() {
+		return x.requestStdio()
 	}
-	if !x.message.request() {
-		if line := i.translate(x.message, x.body); line != nil {
-			if err := i.process.write(line); err != nil {
-				return x.upstreamError(explain(err))
-			}
-		}
-		x.w.WriteHeader(http.StatusAccepted)
-		return nil
-	}
-	return x.askStdio(i)
+	return x.tellStdio()
 }

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,15 +17,11 @@ import (
 	"countersign/policy"
 )
 
-// instance finds the process that this exchange speaks to, or starts it: initialize does, and the first message
+// instance finds the process that this exchange speaks to, or starts it: initialize does, and the first request
 // of a stateless caller.
 func (x *exchange) instance() (*instance, error) {
-	key := instanceKey{endpointKey: keyOf(x.server), session: x.session}
-	if x.modern {
-		key.session, key.caller = "", x.caller.key()
-	}
 	if x.message.method == "initialize" {
-		key.session = rand.Text()
+		key := instanceKey{endpointKey: keyOf(x.server), session: rand.Text()}
 		i, err := x.g.stdio.start(x, key)
 		if err != nil {
 			return nil, err
@@ -35,20 +33,70 @@ func (x *exchange) instance() (*instance, error) {
 		x.w.Header().Set(headerSession, key.session)
 		return i, nil
 	}
-	if i := x.g.stdio.find(key); i != nil {
+	if i := x.running(); i != nil {
 		return i, nil
 	}
 	if x.modern {
-		return x.g.stdio.start(x, key)
+		return x.g.stdio.start(x, x.instanceKey())
 	}
 	x.g.sessions.end(x.server.ID, x.session)
-	return nil, errProcess
+	return nil, errEndedSession
+}
+
+// running finds the process that this exchange speaks to, nil if there is none.
+func (x *exchange) running() *instance { return x.g.stdio.find(x.instanceKey()) }
+
+func (x *exchange) instanceKey() instanceKey {
+	if x.modern {
+		return instanceKey{endpointKey: keyOf(x.server), caller: x.caller.key()}
+	}
+	return instanceKey{endpointKey: keyOf(x.server), session: x.session}
 }
 
 var errSameID = errors.New("a request with this id is under way")
 
+// tellStdio tells a process what wants no answer. Where none runs there is nobody who wants to know.
+func (x *exchange) tellStdio() error {
+	i := x.running()
+	if i == nil && !x.modern {
+		return x.notStarted(errEndedSession)
+	}
+	if i != nil {
+		if line := i.translate(x.message, x.body); line != nil {
+			if err := i.process.write(line); err != nil {
+				return x.upstreamError(explain(err))
+			}
+		}
+	}
+	x.w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// requestStdio finds a process that is ready, and asks it.
+func (x *exchange) requestStdio() error {
+	ctx, patience, end := x.endurance(x.r.Context())
+	defer end()
+	x.patience = patience
+	began := x.g.now()
+	i, err := x.instance()
+	if err == nil {
+		err = i.await(ctx)
+	}
+	x.log.upstream += x.g.now().Sub(began)
+	if err != nil {
+		x.g.log.Warn("a stdio server is not available", slog.String("server", x.name), slog.Any("error", err))
+		x.judgeProcess(i, err)
+		x.finish(false)
+		return x.notStarted(err)
+	}
+	return x.askStdio(ctx, i)
+}
+
 // notStarted answers when there is no process to ask. Nothing was executed.
 func (x *exchange) notStarted(err error) error {
+	if errors.Is(err, errEndedSession) {
+		return &rpcError{status: http.StatusNotFound, code: codeInvalidRequest, message: "There is no such session. Initialize a new one."}
+	}
 	restart, ok := errors.AsType[*restartError](err)
 	if !ok {
 		return x.upstreamError(explain(err))
@@ -61,6 +109,26 @@ func (x *exchange) notStarted(err error) error {
 }
 
 const reasonRestarting policy.Reason = "server_restarting"
+
+// processFailures are what says of a process that it is of no use.
+var processFailures = []error{errProcess, errDied, errSlow, errStuck, errNoAnswer, errSilent, errTooSlow}
+
+// judgeProcess tells the breaker how a process did, by the first of its words about a request, or the error in their place.
+// One that failed too often is ended, so that who tries next finds a new one.
+func (x *exchange) judgeProcess(i *instance, err error) {
+	ours := x.r.Context().Err() != nil || oneOf(err, processFailures) == nil || i != nil && i.process.asked.Load()
+	if err != nil && ours { // or the caller's
+		err = errUncounted
+	}
+	x.judge(err)
+	if i == nil || err == nil || errors.Is(err, errUncounted) || !x.g.breakers.open(x.server, forCalls, x.breakerCaller()) {
+		return
+	}
+	x.g.background.run(func() { x.g.stdio.end(i) })
+	if i.key.session != "" {
+		x.g.sessions.end(i.key.server, i.key.session)
+	}
+}
 
 // translate gives a cancellation the id by which the process knows the request; nil when no one request has it.
 func (i *instance) translate(m *message, body []byte) []byte {
@@ -81,7 +149,7 @@ func (i *instance) translate(m *message, body []byte) []byte {
 
 // askStdio sends a request to the process and answers with what it says: as one JSON message, or, as soon as the server
 // says something before it, as a stream of events.
-func (x *exchange) askStdio(i *instance) error {
+func (x *exchange) askStdio(ctx context.Context, i *instance) error {
 	if !x.modern && len(i.process.known(x.message.id)) > 0 { // a stateless caller's connections choose their ids apart
 		return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, message: sentence(errSameID)}
 	}
@@ -95,12 +163,19 @@ func (x *exchange) askStdio(i *instance) error {
 	if err != nil {
 		sent = !errors.Is(err, errProcess)
 		x.log.sent = sent
+		x.judgeProcess(i, err)
 		return x.upstreamError(explain(err))
 	}
 	x.log.sent = true
 	a := &stdioAnswer{x: x, i: i, flight: f}
-	answer, err := a.wait()
+	answer, err := a.wait(ctx)
 	x.log.upstream += x.g.now().Sub(began)
+	if answer != nil || err != nil {
+		x.judgeProcess(i, err)
+	}
+	if err != nil {
+		x.g.log.Warn("a server did not answer as it should", slog.String("server", x.name), slog.Any("error", err))
+	}
 	switch {
 	case err != nil && a.events:
 		a.event(x.noAnswer(explain(err)))
@@ -111,6 +186,20 @@ func (x *exchange) askStdio(i *instance) error {
 	case answer == nil: // its stream ended, or nobody waits
 		return nil
 	}
+	return a.deliver(answer)
+}
+
+// stdioAnswer is the answer to one request, while it is made.
+type stdioAnswer struct {
+	x      *exchange
+	i      *instance
+	flight *flight
+	events bool // it is a stream
+}
+
+// deliver filters the answer and sends it.
+func (a *stdioAnswer) deliver(answer []byte) error {
+	x := a.x
 	out, err := x.filterMessage(answer)
 	switch {
 	case err != nil && !a.events:
@@ -126,19 +215,14 @@ func (x *exchange) askStdio(i *instance) error {
 	return nil
 }
 
-// stdioAnswer is the answer to one request, while it is made.
-type stdioAnswer struct {
-	x      *exchange
-	i      *instance
-	flight *flight
-	events bool // it is a stream
-}
-
 // wait returns the answer with the caller's id, or nil when the stream ended without one. What comes before it goes out.
-func (a *stdioAnswer) wait() ([]byte, error) {
-	p, x := a.i.process, a.x
-	slow := time.NewTimer(a.i.command.startTime())
-	defer slow.Stop()
+// ctx ends when the caller is gone, or the patience with the server is at its end.
+func (a *stdioAnswer) wait(ctx context.Context) ([]byte, error) {
+	x := a.x
+	if x.message.method != "initialize" { // that is how its process starts
+		x.patience.enter(waiting, x.patience.FirstByte)
+		defer a.i.attend(x.patience)()
+	}
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
 	over := make(chan struct{})
@@ -149,7 +233,6 @@ func (a *stdioAnswer) wait() ([]byte, error) {
 		defer timer.Stop()
 		expired = timer.C
 	}
-	spoken := p.spoken
 	for {
 		select {
 		case line, ok := <-a.flight.answer:
@@ -159,32 +242,51 @@ func (a *stdioAnswer) wait() ([]byte, error) {
 			a.drainSaid()
 			return a.flight.homeward(line)
 		case line := <-a.flight.said:
+			a.word()
 			a.pass(line)
 		case line := <-a.unasked():
 			a.pass(line)
-		case <-spoken:
-			spoken = nil
-			slow.Stop()
-		case <-slow.C:
-			p.kill()
-			return nil, errSlow
 		case <-alive.C:
 			if a.events {
 				a.write([]byte(": alive\n\n"))
 			}
 		case <-expired:
-			p.giveUp(a.flight)
+			a.giveUp(callerGone)
 			a.write(nil)
 			return nil, nil
 		case <-over:
-			p.giveUp(a.flight)
+			a.giveUp(callerGone)
 			a.write([]byte(farewell))
 			return nil, nil
-		case <-x.r.Context().Done():
-			p.giveUp(a.flight)
-			return nil, x.r.Context().Err()
+		case <-ctx.Done():
+			return nil, a.impatient(ctx)
 		}
 	}
+}
+
+// word is something that the server says about the request before its answer.
+func (a *stdioAnswer) word() {
+	a.x.judgeProcess(a.i, nil)
+	a.x.patience.enter(reading, a.x.patience.Idle)
+}
+
+// impatient is the end of a request that is waited for no longer.
+func (a *stdioAnswer) impatient(ctx context.Context) error {
+	if a.x.r.Context().Err() != nil {
+		a.giveUp(callerGone)
+		return a.x.r.Context().Err()
+	}
+	a.giveUp(tookLong)
+	err := context.Cause(ctx)
+	if errors.Is(err, errSlow) {
+		a.i.process.kill() // it never started
+	}
+	return err
+}
+
+// giveUp tells the server, without waiting until it takes that.
+func (a *stdioAnswer) giveUp(why string) {
+	a.x.g.background.run(func() { a.i.process.giveUp(a.flight, why) })
 }
 
 // unasked is what the server says that is about no request: it goes out here while the session has no stream of its own.

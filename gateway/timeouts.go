@@ -8,17 +8,23 @@ import (
 	"net/http/httptrace"
 	"sync/atomic"
 	"time"
+
+	"countersign/policy"
 )
 
 // patience is how long one exchange waits for its server. One timer serves all phases, each of which has its own bound:
 //
 //	connecting ──connection──▶ waiting ──headers──▶ reading ──every part of the answer: anew──▶ over
 //
+// For a process, the connection is there when it has answered its first request, the headers are the first word that it
+// says about the request, and the parts are the words that follow; see stdioAnswer.
+//
 // A stream that only listens has no bound but that of connecting.
 type patience struct {
 	Timeouts
 
 	listens bool
+	process bool
 	phase   atomic.Int32 // index of phases
 	timer   *time.Timer
 	watched context.Context //nolint:containedctx // of the request to the server; its cause says what took too long
@@ -44,14 +50,14 @@ const (
 
 // endurance returns the context of a request to the server and what watches it. end is called when the request is over.
 func (x *exchange) endurance(ctx context.Context) (_ context.Context, p *patience, end func()) {
-	p = &patience{Timeouts: x.g.config().Upstreams[x.name].Timeouts.orDefault(), listens: x.listens()}
+	p = &patience{Timeouts: x.g.timeouts(x.name, x.server.Endpoint), listens: x.listens(), process: x.server.Endpoint.Transport == policy.Stdio}
 	stopTotal := context.CancelFunc(func() {})
 	if p.Total > 0 && !p.listens {
 		ctx, stopTotal = context.WithTimeoutCause(ctx, p.Total, errTooSlow)
 	}
 	ctx, p.cancel = context.WithCancelCause(ctx)
 	p.watched = ctx
-	p.timer = time.AfterFunc(p.Connect, func() { p.cancel(phases[p.phase.Load()]) })
+	p.timer = time.AfterFunc(p.Connect, func() { p.cancel(p.late()) })
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:      func(httptrace.GotConnInfo) { p.enter(waiting, p.FirstByte) },
 		WroteHeaders: func() { p.sent.Store(true) },
@@ -61,6 +67,15 @@ func (x *exchange) endurance(ctx context.Context) (_ context.Context, p *patienc
 		p.cancel(context.Canceled)
 		stopTotal()
 	}
+}
+
+// late is what is wrong when the time of a phase is over.
+func (p *patience) late() error {
+	phase := p.phase.Load()
+	if p.process && phase == connecting {
+		return errSlow
+	}
+	return phases[phase]
 }
 
 // enter begins a phase.

@@ -179,7 +179,7 @@ func (w *watcher) observe(s *policy.Server, e *watched, done chan struct{}) {
 
 // readOffer is the gateway's, unless the server failed too often by now.
 func (w *watcher) readOffer(ctx context.Context, s *policy.Server) (offer client.Offer, version string, err error) {
-	judge, err := w.g.breakers.allow(s, forLooks)
+	judge, err := w.g.breakers.allow(s, forLooks, "")
 	if err != nil {
 		return client.Offer{}, "", err
 	}
@@ -187,7 +187,7 @@ func (w *watcher) readOffer(ctx context.Context, s *policy.Server) (offer client
 	switch {
 	case w.g.ctx.Err() != nil:
 		judge(errUncounted)
-	case err != nil && (passing(err) || errors.Is(err, context.DeadlineExceeded)):
+	case err != nil && (passing(err) || errors.Is(err, context.DeadlineExceeded) || oneOf(err, processFailures) != nil):
 		judge(err)
 	default:
 		judge(nil)
