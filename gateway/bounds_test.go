@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"countersign/client"
 	"countersign/internal/orders"
 )
@@ -77,7 +79,7 @@ func TestTooManyAtOnce(t *testing.T) {
 
 func TestServerThatIsDown(t *testing.T) {
 	t.Parallel()
-	s := newStand(t, nil).open()
+	s := newStand(t, func(c *Config) { c.Metrics.Listen = "127.0.0.1:0" }).open()
 	s.modernCall("delete_orders", `{"ids":["o-1001"]}`)
 	s.plane.decide(s.plane.only().ID, client.ApprovalApproved, "")
 	s.misbehave("tools/call", answerWith(500, "application/json", `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"of a tool"}}`))
@@ -101,9 +103,12 @@ func TestServerThatIsDown(t *testing.T) {
 	if n := len(s.calls("tools/call")); n != sent {
 		t.Errorf("%d calls reached a server that is left alone", n-sent)
 	}
+	if v := s.scrape().value(ours+"breaker_state", orders.Name, string(forCalls)); v < 1 {
+		t.Errorf("the state of the breaker is told as %v", v)
+	}
 	s.misbehave("nothing", nil)
 	s.eventually("the server to be tried again", func() bool {
-		return s.modernCall("list_orders", `{}`).result != nil && s.gateway.breakers.States()[0].State == "closed"
+		return s.modernCall("list_orders", `{}`).result != nil && s.gateway.breakers.state(&s.source.Servers[0], forCalls) == gobreaker.StateClosed
 	})
 	if r := s.modernCall("delete_orders", `{"ids":["o-1001"]}`); r.result == nil || s.shop.Executions("delete_orders") != 1 {
 		t.Errorf("the approval was lost: %s", r.body)

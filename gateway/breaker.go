@@ -3,8 +3,6 @@ package gateway
 import (
 	"errors"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -113,23 +111,16 @@ func (b *breakers) keep(servers []policy.Server) {
 	}
 }
 
-// BreakerState is the state of one circuit breaker.
-type BreakerState struct {
-	Server  string // its name
-	Purpose string // calls, or looks at what it offers
-	State   string // closed, half-open or open
-}
-
-// States lists the breakers of endpoints that were tried, by name of the server.
-func (b *breakers) States() []BreakerState {
+// state is that of the breaker of an endpoint; where each caller has one, that of the worst of them.
+func (b *breakers) state(s *policy.Server, purpose breakerPurpose) gobreaker.State {
+	endpoint := keyOf(s)
+	worst := gobreaker.StateClosed
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	states := make([]BreakerState, 0, len(b.all))
 	for key, one := range b.all {
-		states = append(states, BreakerState{one.Name(), string(key.purpose), one.State().String()})
+		if key.endpointKey == endpoint && key.purpose == purpose {
+			worst = max(worst, one.State()) // they are in that order: closed, half-open, open
+		}
 	}
-	slices.SortFunc(states, func(x, y BreakerState) int {
-		return strings.Compare(x.Server+"\x00"+x.Purpose, y.Server+"\x00"+y.Purpose)
-	})
-	return states
+	return worst
 }

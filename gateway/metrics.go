@@ -64,7 +64,7 @@ func newMetrics(g *Gateway) *metrics {
 		calls:     counter("mcp_tool_calls_total", "Calls of tools, by what became of them.", "server", "tool_name", "decision", "reason"),
 		tokens:    histogram("mcp_tokens_per_call", "Estimated tokens of the arguments (request) and of what came back (response) of calls that ran.", prometheus.ExponentialBuckets(16, 4, 8), "server", "direction"),
 		decisions: counter(ours+"decisions_total", "Uses of tools, prompts and resources, by what became of them.", "kind", "decision", "reason"),
-		added:     histogram(ours+"added_seconds", "What the gateway added to calls that ran, without the time for people to decide.", added, "server"),
+		added:     histogram(ours+"added_seconds", "What the gateway added to calls that ran: neither the server's time nor that of people who decide.", added, "server"),
 		upstream:  histogram(ours+"upstream_seconds", "How long servers took for calls that ran.", took, "server"),
 		errors:    counter(ours+"tool_errors_total", "Calls that ran and that the server answered with an error.", "server"),
 		filtered:  counter(ours+"filtered_texts_total", "Texts of results that the output filter changed.", "server"),

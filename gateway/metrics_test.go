@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -97,6 +98,8 @@ func TestMetrics(t *testing.T) {
 		{ours + "policy_epoch", nil, 1},
 		{ours + "policy_revision", nil, float64(s.source.Generation)},
 		{ours + "held_definitions", []string{orders.Name}, 0},
+		{ours + "breaker_state", []string{orders.Name, string(forCalls)}, 0},
+		{ours + "breaker_state", []string{orders.Name, string(forLooks)}, 0},
 		{ours + "sessions", nil, 1},
 		{ours + "stdio_processes", nil, 0},
 		{ours + "records_dropped_total", nil, 0},
@@ -112,6 +115,46 @@ func TestMetrics(t *testing.T) {
 		if len(got[ours+name].GetMetric()) != 1 {
 			t.Errorf("%s is not there", name)
 		}
+	}
+}
+
+func (p *plane) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.approvals)
+}
+
+func (p *plane) records() []client.CallRecord {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.calls)
+}
+
+// TestAddedTimeIsNotThatOfPeople has two identical calls wait: one for people, the other for the first.
+func TestAddedTimeIsNotThatOfPeople(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, func(c *Config) { c.Metrics.Listen, c.HoldWait = "127.0.0.1:0", 30*time.Second }).open()
+	const args = `{"ids":["o-1001"]}`
+	first := inBackground(func() reply { return s.modernCall("delete_orders", args) })
+	s.eventually("the first to be asked for", func() bool { return s.plane.count() == 1 })
+	second := inBackground(func() reply { return s.modernCall("delete_orders", args) })
+	s.eventually("both to wait", func() bool { return s.scrape().value(ours+"held_waiting") == 2 })
+	const waited = 300 * time.Millisecond
+	time.Sleep(waited)
+	s.plane.decide("apr_1", client.ApprovalApproved, "")
+	<-first
+	s.eventually("the second to be asked for", func() bool { return s.plane.count() == 2 })
+	s.plane.decide("apr_2", client.ApprovalApproved, "")
+	<-second
+	s.eventually("the records", func() bool { return len(s.plane.records()) == 2 })
+	var added float64
+	for _, r := range s.plane.records() {
+		added += float64(r.DurationUS-r.UpstreamUS) / 1e6
+	}
+	people := 2 * waited.Seconds()
+	got := s.scrape()[ours+"added_seconds"].GetMetric()[0].GetHistogram().GetSampleSum()
+	if got > added-people {
+		t.Errorf("added %f s, of which people took %f s, and %f s were counted", added, people, got)
 	}
 }
 

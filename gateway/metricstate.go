@@ -32,6 +32,7 @@ func newState(g *Gateway) *state {
 		"records_spooled_bytes":         {"Call records on disk that wait to be sent.", nil},
 		"upstream_up":                   {"1 if the last look at what the server offers succeeded, else 0.", []string{"server"}},
 		"upstream_observed_age_seconds": {"Since what the server offers was last seen.", []string{"server"}},
+		"breaker_state":                 {"Circuit breaker of calls, and of looks at what the server offers: 0 closed, 1 half-open, 2 open.", []string{"server", "purpose"}},
 		"held_definitions":              {"Tools, prompts and resources that changed after they were pinned, and are denied.", []string{"server"}},
 	} {
 		s.desc[name] = prometheus.NewDesc(ours+name, d.help, d.labels, nil)
@@ -88,6 +89,9 @@ func (s *state) server(server *policy.Server, gauge gaugeFunc) {
 		}
 	}
 	gauge("held_definitions", float64(held), server.Name)
+	for _, purpose := range []breakerPurpose{forCalls, forLooks} {
+		gauge("breaker_state", float64(s.g.breakers.state(server, purpose)), server.Name, string(purpose))
+	}
 	at, up := s.g.watch.seen(server)
 	if at.IsZero() && up {
 		return // nobody looked yet
