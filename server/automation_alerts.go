@@ -13,6 +13,7 @@ import (
 type priceJSON struct {
 	ID        string     `json:"id"`
 	Model     string     `json:"model" doc:"A name with * for any part of it; of several that match the longest counts."`
+	From      string     `json:"from,omitempty" doc:"The first day, in UTC, for which it counts: until the next price of the same model. Not there: always."`
 	Currency  string     `json:"currency"`
 	Input     string     `json:"input" doc:"Decimal, for a million tokens that the model reads: results."`
 	Output    string     `json:"output" doc:"Decimal, for a million tokens that it writes: arguments."`
@@ -28,7 +29,7 @@ func (p priceJSON) address() string { return "/v1/model-prices/" + p.ID }
 
 func priceToJSON(p usage.Price) priceJSON {
 	return priceJSON{
-		ID: p.ID, Model: p.Model, Currency: p.Currency, Input: p.Input(), Output: p.Output(), Version: p.Version, CreatedBy: p.CreatedBy,
+		ID: p.ID, Model: p.Model, From: p.From(), Currency: p.Currency, Input: p.Input(), Output: p.Output(), Version: p.Version, CreatedBy: p.CreatedBy,
 		CreatedAt: p.CreatedAt, ChangedAt: p.ChangedAt, EndedAt: p.EndedAt,
 	}
 }
@@ -38,6 +39,7 @@ type newPriceJSON struct {
 	Currency string `json:"currency" doc:"Three letters, as EUR."`
 	Input    string `json:"input" doc:"Decimal, for a million tokens; at most six decimals."`
 	Output   string `json:"output"`
+	From     string `json:"from,omitempty" doc:"The first day for which it counts, as 2026-11-22, in UTC; otherwise it counts for all the time before as well."`
 }
 
 func (s *Server) listPrices(c echo.Context, who identity.Principal, _ everything) (registry.Page[priceJSON], error) {

@@ -28,10 +28,10 @@ func (s *Server) usageOperations() []operation {
 		{get, "/v1/unknown-servers", read, "Servers that callers asked for and that nobody registered, the last asked for first.", lists(s.listUnknownServers)},
 
 		{get, "/v1/model-prices", read, "What models cost, by name.", lists(s.listPrices)},
-		{post, "/v1/model-prices", prices, "Say what models cost.", makes(s, s.makePrice)},
+		{post, "/v1/model-prices", prices, "Say what models cost, from a day on or always.", makes(s, s.makePrice)},
 		{get, "/v1/model-prices/:id", read, "A price.", reads(s.readPrice)},
-		{put, "/v1/model-prices/:id", prices, "Make a price what is said. It counts for the past as well.", changes(s, s.editPrice)},
-		{post, "/v1/model-prices/:id/end", prices, "End a price: what its models cost is then not known.", changes(s, s.stopPrice)},
+		{put, "/v1/model-prices/:id", prices, "Make a price what is said: for as long as it counts, the past as well.", changes(s, s.editPrice)},
+		{post, "/v1/model-prices/:id/end", prices, "End a price, for the past as well: what its models cost is then not known, or what the price before it says.", changes(s, s.stopPrice)},
 
 		{get, "/v1/alerts", alerts, "Alerts, the last fired first.", lists(s.listAlerts)},
 		{get, "/v1/alerts/:id", alerts, "An alert.", reads(s.readAlert)},

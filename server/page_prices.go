@@ -28,9 +28,9 @@ func (s *Server) showPrices(c echo.Context, who identity.Principal, status int, 
 	}
 	view := web.Prices{May: who.Can(identity.ChangePrice, "") == nil}
 	for _, p := range prices {
-		form := web.PriceForm{ID: p.ID, Model: p.Model, Currency: p.Currency, Input: p.Input(), Output: p.Output(), Version: p.Version}
+		form := web.PriceForm{ID: p.ID, Model: p.Model, Currency: p.Currency, Input: p.Input(), Output: p.Output(), From: p.From(), Version: p.Version}
 		if p.ID == typed.ID {
-			form.Currency, form.Input, form.Output, form.Errors = typed.Currency, typed.Input, typed.Output, typed.Errors
+			form.Currency, form.Input, form.Output, form.From, form.Errors = typed.Currency, typed.Input, typed.Output, typed.From, typed.Errors
 			typed = web.PriceForm{}
 		}
 		view.New.Currency = p.Currency // the usual one
@@ -47,7 +47,9 @@ func (s *Server) showPrices(c echo.Context, who identity.Principal, status int, 
 }
 
 func priceOf(c echo.Context) usage.NewPrice {
-	return usage.NewPrice{Model: c.FormValue("model"), Currency: c.FormValue("currency"), Input: c.FormValue("input"), Output: c.FormValue("output")}
+	return usage.NewPrice{
+		Model: c.FormValue("model"), Currency: c.FormValue("currency"), Input: c.FormValue("input"), Output: c.FormValue("output"), From: c.FormValue("from"),
+	}
 }
 
 func (s *Server) setPrice(c echo.Context, who identity.Principal) error {
@@ -57,12 +59,12 @@ func (s *Server) setPrice(c echo.Context, who identity.Principal) error {
 
 func (s *Server) changePrice(c echo.Context, who identity.Principal) error {
 	price, err := s.usage.ChangePrice(c.Request().Context(), who, c.Param("id"), version(c), priceOf(c))
-	return s.priceSaved(c, who, price, err, "The price of "+brief(price.Model)+" is changed. It counts for what is past as well.")
+	return s.priceSaved(c, who, price, err, "The price of "+brief(price.Model)+" is changed, for as long as it counts.")
 }
 
 func (s *Server) endPrice(c echo.Context, who identity.Principal) error {
 	price, err := s.usage.EndPrice(c.Request().Context(), who, c.Param("id"), version(c))
-	return s.priceSaved(c, who, price, err, brief(price.Model)+" has no price any more.")
+	return s.priceSaved(c, who, price, err, "The price of "+brief(price.Model)+" is removed.")
 }
 
 // priceSaved says what was done, or shows the form again with what is wrong with it.
@@ -75,5 +77,5 @@ func (s *Server) priceSaved(c echo.Context, who identity.Principal, _ usage.Pric
 		return err
 	}
 	n := priceOf(c)
-	return s.showPrices(c, who, status, web.PriceForm{ID: c.Param("id"), Model: n.Model, Currency: n.Currency, Input: n.Input, Output: n.Output, Errors: errs})
+	return s.showPrices(c, who, status, web.PriceForm{ID: c.Param("id"), Model: n.Model, Currency: n.Currency, Input: n.Input, Output: n.Output, From: n.From, Errors: errs})
 }

@@ -119,6 +119,13 @@ func TestPricesAreSetChangedAndRemoved(t *testing.T) {
 	ada.post("/usage/prices/"+id, changed).want(t, http.StatusBadRequest, `id="input-`+id+`"`, `value="-1"`)
 	changed.Set("input", "6000")
 	ada.post("/usage/prices/"+id, changed).want(t, http.StatusSeeOther)
+	later := url.Values{"model": {"llama-*"}, "currency": {"EUR"}, "input": {"1"}, "output": {"1"}, "from": {"2099-01-01"}}
+	ada.post("/usage/prices", later).want(t, http.StatusSeeOther)
+	ada.post("/usage/prices", later).want(t, http.StatusConflict, `id="from" name="from" value="2099-01-01" aria-invalid="true"`)
+	ada.get("/usage?by=model").want(t, http.StatusOK, "12.00 EUR")
+	ada.get("/usage/prices").want(t, http.StatusOK, "Always", "2099-01-01")
+	next := read[string](w, `select id from model_prices where valid_from > now()`)
+	ada.post("/usage/prices/"+next+"/end", url.Values{"version": {"1"}}).want(t, http.StatusSeeOther)
 	ada.post("/usage/prices/"+id+"/end", url.Values{"version": {"1"}}).want(t, http.StatusConflict)
 	ada.post("/usage/prices/"+id+"/end", url.Values{"version": {"2"}}).want(t, http.StatusSeeOther)
 	ada.get("/usage/prices").want(t, http.StatusOK, "No model has a price")

@@ -55,29 +55,62 @@ func BenchmarkRecordFloor(b *testing.B) {
 	b.ReportMetric(float64(b.N*batchOf)/b.Elapsed().Seconds(), "records/s")
 }
 
-// BenchmarkSums reads what 200,000 rows of sums of 30 days add up to.
-func BenchmarkSums(b *testing.B) {
-	db := pgtest.New(b)
-	if _, err := db.Owner.Exec(b.Context(), `
+// manySums stores 200,000 rows of sums of 30 days, and what they add up to, as the migration does.
+func manySums(b *testing.B, db *pgtest.DB) {
+	b.Helper()
+	for _, sql := range []string{`
 		insert into usage_days (at, server, tool, kind, subject, agent, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens,
 		    request_bytes, response_bytes, duration_us, upstream_us, added_us, took, added, last_at)
 		select date_trunc('day', clock_timestamp(), 'UTC') - make_interval(days => n % 30), 'com.acme/s' || n / 30 % 50, 'tool' || n / 30 % 20, 'tool', 'user' || n / 30, 'agent' || n % 7,
 		       'model' || n % 5, 10, 9, 1, 0, 0, 0, 100, 1000, 0, 0, 0, 0, 0, array_fill(1, '{19}'), array_fill(1, '{19}'), clock_timestamp()
-		from generate_series(1, 200000) n; analyze usage_days`); err != nil {
-		b.Fatal(err)
+		from generate_series(1, 200000) n`, fillParts(b), `analyze usage_days, usage_parts`} {
+		if _, err := db.Owner.Exec(b.Context(), sql); err != nil {
+			b.Fatal(err)
+		}
 	}
+}
+
+// BenchmarkSums reads what 200,000 rows of sums of 30 days add up to.
+func BenchmarkSums(b *testing.B) {
+	db := pgtest.New(b)
+	manySums(b, db)
 	l := New(db.Runtime, nil, Config{})
-	for name, read := range map[string]func() error{
-		"Summary":   func() error { _, err := l.Summary(b.Context(), vera, Filter{}); return err },
-		"Server":    func() error { _, err := l.Summary(b.Context(), vera, Filter{Server: "com.acme/s7"}); return err },
-		"Breakdown": func() error { _, err := l.Breakdown(b.Context(), vera, Filter{}, ByTool, 20); return err },
+	for _, c := range []struct {
+		name string
+		f    Filter
+		by   By
+	}{
+		{"All", Filter{}, ByServer},
+		{"Tools", Filter{}, ByTool},
+		{"Subjects", Filter{}, BySubject},
+		{"OfServer", Filter{Server: "com.acme/s7"}, ByAgent},
+		{"OfTool", Filter{Server: "com.acme/s7", Tool: "tool7"}, BySubject},
+		{"OfAgent", Filter{Agent: "agent3"}, ByServer},
+		{"OfModel", Filter{Model: "model3"}, ByTool},
+		{"OfSubject", Filter{Subject: "user77"}, ByTool},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			for range b.N {
-				if err := read(); err != nil {
-					b.Fatal(err)
-				}
+				l.readPage(b, c.f, c.by)
 			}
 		})
+	}
+}
+
+// readPage reads what the page of usage shows, one after the other.
+func (l *Ledger) readPage(b *testing.B, f Filter, by By) {
+	b.Helper()
+	_, err := l.Summary(b.Context(), ida, f)
+	if err == nil {
+		_, err = l.Series(b.Context(), ida, f)
+	}
+	if err == nil {
+		_, err = l.Breakdown(b.Context(), ida, f, by, maxRows)
+	}
+	if err == nil {
+		_, err = l.UnpricedModels(b.Context(), ida)
+	}
+	if err != nil {
+		b.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"countersign/identity"
 	"countersign/internal/problem"
+	"countersign/registry"
 )
 
 // By is what calls are told apart by.
@@ -63,32 +64,42 @@ func (l *Ledger) Breakdown(ctx context.Context, who identity.Principal, f Filter
 	if err != nil {
 		return Breakdown{}, err
 	}
-	prices, err := l.priceList(ctx)
+	prices, err := l.Prices(ctx, system)
 	if err != nil {
 		return Breakdown{}, err
 	}
 	if limit <= 0 {
 		limit = 20
 	}
-	names, err := l.most(ctx, f, s, by, min(limit, maxRows))
+	var out Breakdown
+	err = pgx.BeginTxFunc(ctx, l.pool, registry.ReadOnly, func(tx pgx.Tx) error { // one moment, or the rest would not be one
+		out, err = breakdown(ctx, tx, f, s, by, min(limit, maxRows), newTariff(prices, s))
+		return err
+	})
+	return out, err
+}
+
+func breakdown(ctx context.Context, tx pgx.Tx, f Filter, s span, by By, limit int, prices tariff) (Breakdown, error) {
+	rest, err := total(ctx, tx, f, s, prices)
 	if err != nil {
 		return Breakdown{}, err
 	}
-	tallies, err := l.tallies(ctx, f, s, by, names, prices)
+	names, err := most(ctx, tx, f, s, by, limit)
 	if err != nil {
 		return Breakdown{}, err
 	}
-	out := Breakdown{By: by, From: s.from, To: s.to, Rest: tallies[0].totals()}
+	tallies, err := tallies(ctx, tx, f, s, by, names, prices)
+	if err != nil {
+		return Breakdown{}, err
+	}
+	out := Breakdown{By: by, From: s.from, To: s.to, All: rest.totals()}
 	for i, name := range names {
-		t := &tallies[i+1]
+		t := &tallies[i]
+		rest.less(t)
 		out.Rows = append(out.Rows, Row{Key: name.Key, Server: name.Server, Totals: t.totals(), LastAt: t.lastAt})
 		out.RestKeys = name.Keys - len(names)
 	}
-	var all tally
-	for i := range tallies {
-		all.merge(&tallies[i])
-	}
-	out.All = all.totals()
+	out.Rest = rest.totals()
 	return out, nil
 }
 
@@ -108,13 +119,12 @@ func (by By) columns() (key, server string) {
 }
 
 // most gives the names with the most calls.
-func (l *Ledger) most(ctx context.Context, f Filter, s span, by By, limit int) ([]name, error) {
+func most(ctx context.Context, tx pgx.Tx, f Filter, s span, by By, limit int) ([]name, error) {
 	key, server := by.columns()
-	w := f.where(s.from, s.to)
+	w := f.sums(s, by)
 	w.args["limit"] = limit
-	rows, _ := l.pool.Query(ctx, `
-		select `+key+` as key, `+server+` as server, count(*) over ()::int as keys
-		from `+s.table+` `+w.String()+`
+	rows, _ := tx.Query(ctx, `
+		select `+key+` as key, `+server+` as server, count(*) over ()::int as keys`+w.from()+`
 		group by 1, 2 order by sum(calls) desc, 1, 2 limit @limit`, w.args)
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByName[name])
 	if err != nil {
@@ -123,25 +133,34 @@ func (l *Ledger) most(ctx context.Context, f Filter, s span, by By, limit int) (
 	return names, nil
 }
 
-// tallies adds up the calls of each name, after those of all others.
-func (l *Ledger) tallies(ctx context.Context, f Filter, s span, by By, names []name, prices priceList) ([]tally, error) {
+// namedSums is one row of sums of a name.
+type namedSums struct {
+	Key    string
+	Server string
+	sums
+}
+
+// tallies adds up the calls of each name.
+func tallies(ctx context.Context, tx pgx.Tx, f Filter, s span, by By, names []name, prices tariff) ([]tally, error) {
 	key, server := by.columns()
-	keys, servers := make([]string, len(names)), make([]string, len(names))
+	places, keys := map[[2]string]int{}, make([]string, len(names))
 	for i, n := range names {
-		keys[i], servers[i] = n.Key, n.Server
+		places[[2]string{n.Server, n.Key}], keys[i] = i, n.Key
 	}
-	w := f.where(s.from, s.to)
-	w.args["keys"], w.args["servers"] = keys, servers
-	rows, _ := l.pool.Query(ctx, `
-		select coalesce(n.place, 0) as place, model,`+summed+`
-		from `+s.table+`
-		left join unnest(@keys::text[], @servers::text[]) with ordinality as n (of_key, of_server, place)
-		       on n.of_key = `+key+` and n.of_server = `+server+`
-		`+w.String()+`
-		group by n.place, model`, w.args)
-	tallies := make([]tally, len(names)+1)
-	if err := eachSum(rows, func(row *sums) { tallies[row.Place].add(row, prices) }); err != nil {
+	w := f.sums(s, by)
+	w.conditions, w.args["keys"] = append(w.conditions, "coalesce("+key+", '') = any (@keys::text[])"), keys // an index would be read once for each
+	rows, _ := tx.Query(ctx, `
+		select `+key+` as key, `+server+` as server, 0::bigint as place, model, `+prices.era(w)+` as era,`+summed+w.from()+`
+		group by 1, 2, 4, 5`, w.args)
+	found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[namedSums])
+	if err != nil {
 		return nil, fmt.Errorf("summing up calls by %s: %w", by, err)
+	}
+	tallies := make([]tally, len(names))
+	for _, row := range found {
+		if i, listed := places[[2]string{row.Server, row.Key}]; listed { // a tool of another server may have the name
+			tallies[i].add(&row.sums, prices)
+		}
 	}
 	return tallies, nil
 }

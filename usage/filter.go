@@ -64,8 +64,9 @@ func (s span) before() span {
 	return b
 }
 
-// where are the conditions of a query over sums.
+// where are the conditions of a query, and the sums that it reads.
 type where struct {
+	table      string
 	conditions []string
 	args       pgx.StrictNamedArgs
 }
@@ -76,7 +77,44 @@ func (w *where) is(column, value string) {
 	}
 }
 
+// from is the part of a query after its columns.
+func (w *where) from() string { return " from " + w.table + " " + w.String() + " " }
+
 func (w *where) String() string { return "where " + strings.Join(w.conditions, " and ") }
+
+// sums are the fewest rows that have all that the filter and a breakdown tell apart; by is "" without one.
+func (f Filter) sums(s span, by By) *where {
+	w := f.where(s.from, s.to)
+	w.table = s.table
+	if part := f.part(by); part != "" && s.table == "usage_days" {
+		w.table = "usage_parts"
+		w.conditions = append(w.conditions, "part = '"+part+"'")
+	}
+	return w
+}
+
+// part says which part of usage_parts tells apart what the filter and a breakdown ask for; each has models and kinds. "":
+// none does, or few rows have the subject anyway.
+func (f Filter) part(by By) string {
+	tool := f.Tool != "" || by == ByTool
+	server := f.Server != "" || by == ByServer || tool
+	agent, subject := f.Agent != "" || by == ByAgent, by == BySubject
+	switch {
+	case f.Subject != "", subject && (server || agent):
+		return ""
+	case subject:
+		return "subject"
+	case server && agent:
+		return "tool_agent"
+	case agent:
+		return "agent"
+	case tool:
+		return "tool"
+	case server:
+		return "server"
+	}
+	return "all"
+}
 
 func (f Filter) where(from, to time.Time) *where {
 	w := &where{conditions: []string{"at >= @from and at < @to"}, args: pgx.StrictNamedArgs{"from": from, "to": to}}

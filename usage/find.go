@@ -129,8 +129,8 @@ type spent struct {
 func (l *Ledger) spentToday(ctx context.Context) ([]spent, error) {
 	rows, _ := l.pool.Query(ctx, `
 		select agent, model, sum(request_tokens)::bigint as request, sum(response_tokens)::bigint as response, max(last_at) as last_at
-		from usage_days
-		where at = date_trunc('day', clock_timestamp(), 'UTC')
+		from usage_parts
+		where part = 'agent' and at = date_trunc('day', clock_timestamp(), 'UTC')
 		group by agent, model`)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[spent])
 	if err != nil {
@@ -178,10 +178,11 @@ func findCost(ctx context.Context, l *Ledger, rules []Rule) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	prices, err := l.priceList(ctx)
+	all, err := l.Prices(ctx, system)
 	if err != nil {
 		return nil, err
 	}
+	prices := pricesAt(all, l.cfg.Now())
 	type cost struct {
 		costs
 		at time.Time

@@ -41,7 +41,9 @@ func (l *Ledger) keep(ctx context.Context) error {
 		args       []any
 	}{
 		{"hours", `delete from usage_hours where at < clock_timestamp() - make_interval(days => $1)`, []any{l.cfg.KeepRecords}},
-		{"days", `delete from usage_days where at < clock_timestamp() - make_interval(days => $1)`, []any{l.cfg.KeepUsage}},
+		{"days", `
+			with parts as (delete from usage_parts where at < clock_timestamp() - make_interval(days => $1))
+			delete from usage_days where at < clock_timestamp() - make_interval(days => $1)`, []any{l.cfg.KeepUsage}},
 		{"unknown servers", `
 			delete from unknown_servers u
 			where u.last_at < clock_timestamp() - make_interval(days => $1)

@@ -21,7 +21,7 @@ func (m Money) String() string { return decimal(m.Micros) + " " + m.Currency }
 // Amount is String without the currency.
 func (m Money) Amount() string { return decimal(m.Micros) }
 
-// Cost is what calls cost, at the prices in force when it is read.
+// Cost is what calls cost, at the prices of the days on which they were made, as those are when it is read.
 type Cost struct {
 	Amounts  []Money // by currency
 	Unpriced int64   // tokens whose model has no price: what they cost is not known
@@ -70,11 +70,13 @@ func (c *costs) in(currency string) *big.Int {
 	return c.amounts[currency]
 }
 
-func (c *costs) merge(other *costs) {
-	c.unpriced += other.unpriced
+// less takes away what was added before; a currency of which nothing is left is gone.
+func (c *costs) less(other *costs) {
+	c.unpriced -= other.unpriced
 	for currency, amount := range other.amounts {
-		sum := c.in(currency)
-		sum.Add(sum, amount)
+		if left := c.in(currency); left.Sub(left, amount).Sign() == 0 {
+			delete(c.amounts, currency)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package usage
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,19 +15,20 @@ import (
 	"countersign/identity"
 	"countersign/internal/postgres"
 	"countersign/internal/problem"
-	"countersign/policy"
 )
 
-// Price is what models cost whose name a glob matches; of several the longest counts. Costs are computed when they are
-// read: a new price counts for the past as well.
+// Price is what models cost whose name a glob matches, from a day on until the next price of the same glob; of several
+// globs that match at a time the longest counts. Costs are computed when they are read: to change a price corrects it, for
+// as long as it counted, and a price that is new from a day on leaves the days before as they are.
 //
-//	SetPrice ──▶ in force ── ChangePrice ──▶ in force ── EndPrice ──▶ ended
+//	SetPrice ──▶ kept ── ChangePrice ──▶ kept ── EndPrice ──▶ ended: as if it had never been
 type Price struct {
 	ID            string
-	Model         string // a glob with *
-	Currency      string // three letters, as EUR
-	InputMicros   int64  // for a million tokens that the model reads, in millionths
-	OutputMicros  int64  // for a million that it writes
+	Model         string    // a glob with *
+	ValidFrom     time.Time // a day of UTC; zero: it counts for all the time before as well
+	Currency      string    // three letters, as EUR
+	InputMicros   int64     // for a million tokens that the model reads, in millionths
+	OutputMicros  int64     // for a million that it writes
 	Version       int64
 	CreatedBy     string
 	CreatedByName string
@@ -49,19 +49,20 @@ type NewPrice struct {
 	Currency string
 	Input    string // decimal, for a million tokens; at most six decimals
 	Output   string
+	From     string // the first day for which it counts, as 2026-11-22, in UTC; "": always
 }
 
 const selectPrices = `
-	select r.id, r.model, r.currency, r.input_micros, r.output_micros, r.version, r.created_by, coalesce(p.name, r.created_by) as created_by_name,
+	select r.id, r.model, r.valid_from, r.currency, r.input_micros, r.output_micros, r.version, r.created_by, coalesce(p.name, r.created_by) as created_by_name,
 	       r.created_at, r.changed_at, r.ended_at
 	from model_prices r left join people p on p.id = r.created_by `
 
-// Prices lists the prices in force by model. It needs identity.ReadUsage.
+// Prices lists the prices by model, the oldest first. It needs identity.ReadUsage.
 func (l *Ledger) Prices(ctx context.Context, who identity.Principal) ([]Price, error) {
 	if err := who.Can(identity.ReadUsage, ""); err != nil {
 		return nil, err
 	}
-	rows, _ := l.pool.Query(ctx, selectPrices+`where r.ended_at is null order by lower(r.model), r.id limit $1`, maxPrices)
+	rows, _ := l.pool.Query(ctx, selectPrices+`where r.ended_at is null order by lower(r.model), r.valid_from, r.id limit $1`, maxPrices)
 	prices, err := pgx.CollectRows(rows, pgx.RowToStructByName[Price])
 	if err != nil {
 		return nil, fmt.Errorf("listing prices: %w", err)
@@ -80,23 +81,25 @@ func (l *Ledger) Price(ctx context.Context, who identity.Principal, id string) (
 
 // SetPrice says what models cost. It needs identity.ChangePrice.
 //
-// Problems: Invalid invalid_price, with the fields model, currency, input and output; Conflict price_exists, too_many_prices.
+// Problems: Invalid invalid_price, with the fields model, currency, input, output and from; Conflict price_exists,
+// too_many_prices.
 func (l *Ledger) SetPrice(ctx context.Context, who identity.Principal, n NewPrice) (Price, error) {
 	if err := who.Can(identity.ChangePrice, ""); err != nil {
 		return Price{}, err
 	}
-	input, output, err := n.clean()
+	in, err := n.clean()
 	if err != nil {
 		return Price{}, err
 	}
 	var id string
+	args := in.args()
+	args["by"], args["most"] = who.ID, maxPrices
 	err = postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `
-			insert into model_prices (model, currency, input_micros, output_micros, created_by)
-			select @model, @currency, @input, @output, @by
+			insert into model_prices (model, valid_from, currency, input_micros, output_micros, created_by)
+			select @model, @from, @currency, @input, @output, @by
 			where (select count(*) from model_prices where ended_at is null) < @most
-			returning id`,
-			pgx.StrictNamedArgs{"model": n.Model, "currency": n.Currency, "input": input, "output": output, "by": who.ID, "most": maxPrices}).Scan(&id)
+			returning id`, args).Scan(&id)
 		if err != nil {
 			return priceProblem(err)
 		}
@@ -119,16 +122,17 @@ func (l *Ledger) ChangePrice(ctx context.Context, who identity.Principal, id str
 	if err != nil {
 		return Price{}, err
 	}
-	input, output, err := n.clean()
+	in, err := n.clean()
 	if err != nil {
 		return Price{}, err
 	}
+	args := in.args()
+	args["id"], args["version"] = id, version
 	err = postgres.InTx(ctx, l.pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `
-			update model_prices set model = @model, currency = @currency, input_micros = @input, output_micros = @output,
+			update model_prices set model = @model, valid_from = @from, currency = @currency, input_micros = @input, output_micros = @output,
 			       version = version + 1, changed_at = clock_timestamp()
-			where id = @id and version = @version and ended_at is null`,
-			pgx.StrictNamedArgs{"id": id, "version": version, "model": n.Model, "currency": n.Currency, "input": input, "output": output})
+			where id = @id and version = @version and ended_at is null`, args)
 		if err != nil {
 			return priceProblem(err)
 		}
@@ -136,7 +140,7 @@ func (l *Ledger) ChangePrice(ctx context.Context, who identity.Principal, id str
 			return priceChanged()
 		}
 		detail := n.said()
-		detail["before"] = NewPrice{was.Model, was.Currency, was.Input(), was.Output()}.said()
+		detail["before"] = was.said()
 		return audit.Append(ctx, tx, priceEvent("price.changed", who, id, n.Model, detail))
 	})
 	if err != nil {
@@ -145,7 +149,8 @@ func (l *Ledger) ChangePrice(ctx context.Context, who identity.Principal, id str
 	return l.Price(ctx, system, id)
 }
 
-// EndPrice takes a price away: what its models cost is then not known. version is the Version that the reader saw. It
+// EndPrice takes a price away, for the past as well: what its models cost is then not known, or what the price before it
+// says. version is the Version that the reader saw. It
 // needs identity.ChangePrice. Problems: NotFound no_such_price; Conflict price_changed.
 func (l *Ledger) EndPrice(ctx context.Context, who identity.Principal, id string, version int64) (Price, error) {
 	if err := who.Can(identity.ChangePrice, ""); err != nil {
@@ -166,7 +171,7 @@ func (l *Ledger) EndPrice(ctx context.Context, who identity.Principal, id string
 		if tag.RowsAffected() == 0 {
 			return priceChanged()
 		}
-		return audit.Append(ctx, tx, priceEvent("price.ended", who, id, was.Model, NewPrice{was.Model, was.Currency, was.Input(), was.Output()}.said()))
+		return audit.Append(ctx, tx, priceEvent("price.ended", who, id, was.Model, was.said()))
 	})
 	if err != nil {
 		return Price{}, err
@@ -181,9 +186,23 @@ var (
 	modelForm    = regexp.MustCompile(`^[!-~]{1,200}$`)
 )
 
-func (n *NewPrice) clean() (input, output int64, err error) {
-	n.Model, n.Currency = strings.TrimSpace(n.Model), strings.ToUpper(strings.TrimSpace(n.Currency))
-	n.Input, n.Output = strings.TrimSpace(n.Input), strings.TrimSpace(n.Output)
+// meant is a NewPrice that was read.
+type meant struct {
+	model, currency string
+	from            time.Time
+	input, output   int64
+}
+
+func (m meant) args() pgx.StrictNamedArgs {
+	return pgx.StrictNamedArgs{"model": m.model, "from": m.from, "currency": m.currency, "input": m.input, "output": m.output}
+}
+
+func (n *NewPrice) clean() (m meant, err error) {
+	for _, text := range []*string{&n.Model, &n.Currency, &n.Input, &n.Output, &n.From} {
+		*text = strings.TrimSpace(*text)
+	}
+	n.Currency = strings.ToUpper(n.Currency)
+	m.model, m.currency = n.Model, n.Currency
 	invalid := problem.New(problem.Invalid, "invalid_price", "The price was not saved. Nothing was changed.")
 	if !modelForm.MatchString(n.Model) {
 		invalid.Field("model", "Name a model, with * for any part of it: 1 to 200 printable characters without spaces.")
@@ -193,20 +212,37 @@ func (n *NewPrice) clean() (input, output int64, err error) {
 	}
 	const form = "Say a number from 0 to 999999 with at most six decimals, as 2.50: for a million tokens."
 	var ok bool
-	if input, ok = readDecimal(n.Input); !ok {
+	if m.input, ok = readDecimal(n.Input); !ok {
 		invalid.Field("input", form)
 	}
-	if output, ok = readDecimal(n.Output); !ok {
+	if m.output, ok = readDecimal(n.Output); !ok {
 		invalid.Field("output", form)
 	}
-	if len(invalid.Fields) > 0 {
-		return 0, 0, invalid
+	if n.From != "" {
+		if m.from, err = time.Parse(time.DateOnly, n.From); err != nil || m.from.Year() < 2000 || m.from.Year() > 2200 {
+			invalid.Field("from", "Write a day as 2026-11-22, or nothing: then the price counts for all the time before as well.")
+		}
 	}
-	return input, output, nil
+	if len(invalid.Fields) > 0 {
+		return meant{}, invalid
+	}
+	return m, nil
 }
 
 func (n NewPrice) said() map[string]any {
-	return map[string]any{"model": n.Model, "currency": n.Currency, "input": n.Input, "output": n.Output}
+	return map[string]any{"model": n.Model, "currency": n.Currency, "input": n.Input, "output": n.Output, "from": n.From}
+}
+
+// From is the day from which a price counts, as people write it; "": always.
+func (p Price) From() string {
+	if p.ValidFrom.IsZero() {
+		return ""
+	}
+	return p.ValidFrom.Format(time.DateOnly)
+}
+
+func (p Price) said() map[string]any {
+	return NewPrice{Model: p.Model, Currency: p.Currency, Input: p.Input(), Output: p.Output(), From: p.From()}.said()
 }
 
 func priceEvent(kind string, who identity.Principal, id, model string, detail map[string]any) audit.Event {
@@ -220,62 +256,45 @@ func priceChanged() *problem.Error {
 func priceProblem(err error) error {
 	switch {
 	case postgres.Constraint(err) == "model_prices_one":
-		return problem.New(problem.Conflict, "price_exists", "There is a price for this model already. Nothing was changed.").
-			Field("model", "There is a price for this model already.")
+		return problem.New(problem.Conflict, "price_exists", "There is a price for this model from that day on already. Nothing was changed.").
+			Field("from", "There is a price for this model from that day on already. Change it, or say another day.")
 	case errors.Is(err, pgx.ErrNoRows):
 		return problem.New(problem.Conflict, "too_many_prices", "There are %d prices. End some, or use * in names. Nothing was changed.", maxPrices)
 	}
 	return fmt.Errorf("saving a price: %w", err)
 }
 
-// priceList are the prices in force, the one that counts first before the others that match.
-type priceList []Price
-
-func newPriceList(prices []Price) priceList {
-	list := slices.Clone(prices)
-	slices.SortStableFunc(list, func(a, b Price) int {
-		return cmp.Or(cmp.Compare(len(strings.ReplaceAll(b.Model, "*", "")), len(strings.ReplaceAll(a.Model, "*", ""))), cmp.Compare(a.Model, b.Model))
-	})
-	return list
-}
-
-// of gives the price of a model. A call whose model nobody knows has none.
-func (l priceList) of(model string) (Price, bool) {
-	if model == "" || model == Other {
-		return Price{}, false
-	}
-	for _, p := range l {
-		if policy.Glob(strings.ToLower(p.Model), strings.ToLower(model)) {
-			return p, true
-		}
-	}
-	return Price{}, false
-}
-
-// priceList reads the prices in force.
-func (l *Ledger) priceList(ctx context.Context) (priceList, error) {
-	prices, err := l.Prices(ctx, system)
-	return newPriceList(prices), err
-}
-
-// UnpricedModels gives the models of calls of the last 30 days that no price matches, the most used first, at most 100.
+// UnpricedModels gives the models of calls of the last 30 days that no price matched, the most used first, at most 100.
 // It needs identity.ReadUsage.
 func (l *Ledger) UnpricedModels(ctx context.Context, who identity.Principal) ([]string, error) {
 	if err := who.Can(identity.ReadUsage, ""); err != nil {
 		return nil, err
 	}
-	prices, err := l.priceList(ctx)
+	all, err := l.Prices(ctx, system)
 	if err != nil {
 		return nil, err
 	}
-	rows, _ := l.pool.Query(ctx, `
-		select model from usage_days
-		where at >= clock_timestamp() - interval '30 days' and model not in ('', $1)
-		group by model order by sum(calls) desc, model limit 1000`, Other)
-	models, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	s, err := l.span(Filter{})
+	if err != nil {
+		return nil, err
+	}
+	prices, w := newTariff(all, s), Filter{}.sums(s, "")
+	w.args["other"] = Other
+	w.conditions = append(w.conditions, "model not in ('', @other)")
+	rows, _ := l.pool.Query(ctx, `select model, `+prices.era(w)+` as era`+w.from()+`group by 1, 2 order by sum(calls) desc, 1 limit 1000`, w.args)
+	type used struct {
+		Model string
+		Era   int
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[used])
 	if err != nil {
 		return nil, fmt.Errorf("listing models: %w", err)
 	}
-	models = slices.DeleteFunc(models, func(m string) bool { _, priced := prices.of(m); return priced })
+	var models []string
+	for _, u := range found {
+		if _, priced := prices.at(u.Era).of(u.Model); !priced && !slices.Contains(models, u.Model) {
+			models = append(models, u.Model)
+		}
+	}
 	return models[:min(len(models), 100)], nil
 }

@@ -24,6 +24,12 @@ func (c *counts) add(more counts) {
 	}
 }
 
+func (c *counts) less(other counts) {
+	for i, n := range other {
+		(*c)[i] -= n
+	}
+}
+
 // below estimates the time that the part (0 to 1) of the calls stay below: as if those of a step were spread evenly over
 // it. Of the last step it is where that begins. 0: there are none.
 func (c counts) below(part float64) time.Duration {

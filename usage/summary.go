@@ -28,7 +28,7 @@ func (l *Ledger) Summary(ctx context.Context, who identity.Principal, f Filter) 
 	if err != nil {
 		return Summary{}, err
 	}
-	prices, err := l.priceList(ctx)
+	prices, err := l.Prices(ctx, system)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -39,22 +39,30 @@ func (l *Ledger) Summary(ctx context.Context, who identity.Principal, f Filter) 
 	if out.Before, err = l.total(ctx, f, s.before(), prices); err != nil {
 		return Summary{}, err
 	}
-	err = l.pool.QueryRow(ctx, `select exists (select from usage_days where at <= date_trunc('day', $1::timestamptz, 'UTC'))`, s.before().from).Scan(&out.BeforeKnown)
+	err = l.pool.QueryRow(ctx, `select exists (select from usage_parts where part = 'all' and at <= date_trunc('day', $1::timestamptz, 'UTC'))`, s.before().from).Scan(&out.BeforeKnown)
 	if err != nil {
 		return Summary{}, fmt.Errorf("reading since when usage is known: %w", err)
 	}
 	return out, nil
 }
 
-func (l *Ledger) total(ctx context.Context, f Filter, s span, prices priceList) (Totals, error) {
-	w := f.where(s.from, s.to)
-	rows, _ := l.pool.Query(ctx, `select 0::bigint as place, model,`+summed+` from `+s.table+` `+w.String()+` group by model`, w.args)
-	var t tally
-	err := eachSum(rows, func(s *sums) { t.add(s, prices) })
-	if err != nil {
-		return Totals{}, fmt.Errorf("summing up calls: %w", err)
+func (l *Ledger) total(ctx context.Context, f Filter, s span, prices []Price) (Totals, error) {
+	t, err := total(ctx, l.pool, f, s, newTariff(prices, s))
+	return t.totals(), err
+}
+
+// reader is a pool or a transaction.
+type reader interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func total(ctx context.Context, db reader, f Filter, s span, prices tariff) (t tally, err error) {
+	w := f.sums(s, "")
+	rows, _ := db.Query(ctx, `select 0::bigint as place, model, `+prices.era(w)+` as era,`+summed+w.from()+`group by 2, 3`, w.args)
+	if err = eachSum(rows, func(s *sums) { t.add(s, prices) }); err != nil {
+		return t, fmt.Errorf("summing up calls: %w", err)
 	}
-	return t.totals(), nil
+	return t, nil
 }
 
 // eachSum reads rows of sums one by one.
@@ -88,13 +96,12 @@ func (l *Ledger) Series(ctx context.Context, who identity.Principal, f Filter) (
 	if err != nil {
 		return Series{}, err
 	}
-	prices, err := l.priceList(ctx)
+	all, err := l.Prices(ctx, system)
 	if err != nil {
 		return Series{}, err
 	}
-	w := f.where(s.from, s.to)
-	rows, _ := l.pool.Query(ctx, `
-		select extract(epoch from at)::bigint as place, model,`+summed+` from `+s.table+` `+w.String()+` group by at, model`, w.args)
+	prices, w := newTariff(all, s), f.sums(s, "")
+	rows, _ := l.pool.Query(ctx, `select extract(epoch from at)::bigint as place, model, `+prices.era(w)+` as era,`+summed+w.from()+`group by at, 2, 3`, w.args)
 	steps := map[int64]*tally{}
 	err = eachSum(rows, func(row *sums) { tallyOf(steps, row.Place).add(row, prices) })
 	if err != nil {

@@ -29,10 +29,11 @@ type Totals struct {
 	TookP95        time.Duration
 }
 
-// sums is one row that adds up calls of one model.
+// sums is one row that adds up calls of one model at the same prices.
 type sums struct {
 	Place          int64 // what is summed up: a step of time, or a name
 	Model          string
+	Era            int // of the tariff
 	Calls          int64
 	Allowed        int64
 	Denied         int64
@@ -46,7 +47,7 @@ type sums struct {
 	LastAt         time.Time
 }
 
-// summed are the columns of sums but for the first two.
+// summed are the columns of sums but for the first three.
 var summed = `
 	sum(calls)::bigint as calls, sum(allowed)::bigint as allowed, sum(denied)::bigint as denied, sum(held)::bigint as held,
 	sum(failed)::bigint as failed, sum(errors)::bigint as errors, sum(request_tokens)::bigint as request_tokens,
@@ -69,13 +70,13 @@ type tally struct {
 	lastAt                        time.Time
 }
 
-func (t *tally) add(s *sums, prices priceList) {
+func (t *tally) add(s *sums, prices tariff) {
 	t.Calls, t.Allowed, t.Denied, t.Held = t.Calls+s.Calls, t.Allowed+s.Allowed, t.Denied+s.Denied, t.Held+s.Held
 	t.Failed, t.Errors = t.Failed+s.Failed, t.Errors+s.Errors
 	t.requestTokens, t.responseTokens = t.requestTokens+s.RequestTokens, t.responseTokens+s.ResponseTokens
 	t.took.add(s.Took)
 	t.added.add(s.Added)
-	t.cost.add(prices, s.Model, s.RequestTokens, s.ResponseTokens)
+	t.cost.add(prices.at(s.Era), s.Model, s.RequestTokens, s.ResponseTokens)
 	if s.LastAt.After(t.lastAt) {
 		t.lastAt = s.LastAt
 	}
@@ -88,11 +89,12 @@ func (t *tally) totals() Totals {
 	}
 }
 
-func (t *tally) merge(other *tally) {
-	t.add(&sums{
-		Calls: other.Calls, Allowed: other.Allowed, Denied: other.Denied, Held: other.Held, Failed: other.Failed, Errors: other.Errors,
-		Took: other.took, Added: other.added, LastAt: other.lastAt,
-	}, nil)
-	t.requestTokens, t.responseTokens = t.requestTokens+other.requestTokens, t.responseTokens+other.responseTokens
-	t.cost.merge(&other.cost)
+// less takes away what was added before.
+func (t *tally) less(other *tally) {
+	t.Calls, t.Allowed, t.Denied, t.Held = t.Calls-other.Calls, t.Allowed-other.Allowed, t.Denied-other.Denied, t.Held-other.Held
+	t.Failed, t.Errors = t.Failed-other.Failed, t.Errors-other.Errors
+	t.requestTokens, t.responseTokens = t.requestTokens-other.requestTokens, t.responseTokens-other.responseTokens
+	t.took.less(other.took)
+	t.added.less(other.added)
+	t.cost.less(&other.cost)
 }

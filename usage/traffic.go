@@ -119,12 +119,12 @@ func trafficOf(found []trafficSums, since, first, today time.Time) Traffic {
 			Calls: row.Calls, Allowed: row.Allowed, Denied: row.Denied, Held: row.Held, Failed: row.Failed, Errors: row.Errors,
 			Took: row.Took, LastAt: row.Last,
 		}
-		tallyOf(days, row.At.Unix()).add(s, nil)
+		tallyOf(days, row.At.Unix()).add(s, tariff{})
 		key := thing{row.Kind, row.Tool}
 		if tools[key] == nil {
 			tools[key] = &tally{}
 		}
-		tools[key].add(s, nil)
+		tools[key].add(s, tariff{})
 	}
 	t := Traffic{Since: since}
 	for at := first; !at.After(today); at = at.AddDate(0, 0, 1) {

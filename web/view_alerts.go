@@ -112,8 +112,10 @@ type PriceLine struct {
 // PriceForm makes or changes a price.
 type PriceForm struct {
 	ID, Model, Currency, Input, Output string
-	Version                            int64
-	Errors                             Errors
+
+	From    string // the first day, as 2026-11-22; "": always
+	Version int64
+	Errors  Errors
 }
 
 // UnpricedModel is a model that called and that no price is for.
