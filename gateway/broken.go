@@ -97,7 +97,8 @@ func (x *exchange) noAnswer(text string) []byte {
 }
 
 // endedStream is a stream that does not end before the request has its answer. Where the server's stream breaks, or ends
-// early, and cannot be resumed, its caller is told what became of the call.
+// early, and cannot be resumed, its caller is told what became of the call. One that only listens, or can be resumed, ends
+// in order wherever the server's breaks: between two events, with a word why.
 type endedStream struct {
 	*filteredStream
 
@@ -110,11 +111,18 @@ type endedStream struct {
 func (s *endedStream) Read(p []byte) (int, error) {
 	if len(s.last) == 0 {
 		n, err := s.filteredStream.Read(p)
-		if err == nil || s.told || !s.owed() {
+		if err == nil || s.told {
+			return n, err
+		}
+		switch {
+		case s.owed():
+			s.last = s.farewell(err)
+		case s.broke(err):
+			s.last = s.goodbye(err)
+		default:
 			return n, err
 		}
 		s.told = true
-		s.last = s.farewell(err)
 	}
 	n := copy(p, s.last)
 	if s.last = s.last[n:]; len(s.last) == 0 {
@@ -128,6 +136,26 @@ func (s *endedStream) owed() bool {
 	x := s.x
 	return x.message != nil && x.message.request() && !x.log.answered && !x.listens() && x.r.Context().Err() == nil &&
 		(x.modern || !s.resumable)
+}
+
+// broke reports whether the stream has no end of its own, neither the server's nor ours.
+func (s *endedStream) broke(err error) bool {
+	return !errors.Is(err, io.EOF) && s.x.r.Context().Err() == nil && !s.x.ended.Load()
+}
+
+// How streams end that broke.
+const (
+	lineLost  = "retry: 1000\n: the connection to the server was lost, connect again\n\n"
+	tokenOver = ": the token that this stream was opened with is over, connect again with another\n\n"
+)
+
+func (s *endedStream) goodbye(err error) []byte {
+	x := s.x
+	if !x.g.now().Before(x.caller.expires) {
+		return []byte(tokenOver)
+	}
+	x.g.log.Info("a server's stream broke", slog.String("server", x.name), slog.Any("error", err))
+	return []byte(lineLost)
 }
 
 func (s *endedStream) farewell(err error) []byte {

@@ -163,7 +163,7 @@ func (p *plane) getPolicy(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		p.mu.Lock()
-		jws, etag = p.jws, p.etag
+		jws, etag, lease = p.jws, p.etag, p.leaseFor // a lease is granted with the answer, not when it was asked for
 		p.mu.Unlock()
 	}
 	w.Header().Set("ETag", etag)
