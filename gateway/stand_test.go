@@ -32,7 +32,8 @@ type stand struct {
 	gateway *Gateway
 	front   *httptest.Server
 	source  policy.Source
-	cutOff  bool // answers may end in their middle, since the test cuts what the gateway passes on
+	line    http.RoundTripper // to the control plane; nil: the usual one
+	cutOff  bool              // answers may end in their middle, since the test cuts what the gateway passes on
 
 	mu        sync.Mutex
 	sent      []sentRequest
@@ -100,7 +101,13 @@ func (s *stand) total() int {
 // it serves is published by the caller, or by open.
 func newStand(t testing.TB, change func(*Config)) *stand {
 	t.Helper()
-	s := &stand{t: t, plane: newPlane(t), idp: newIDP(t), shop: orders.New()}
+	return newStandOver(t, nil, change)
+}
+
+// newStandOver is newStand with a line of its own to the control plane.
+func newStandOver(t testing.TB, line http.RoundTripper, change func(*Config)) *stand {
+	t.Helper()
+	s := &stand{t: t, line: line, plane: newPlane(t), idp: newIDP(t), shop: orders.New()}
 	s.up = httptest.NewServer(s.recorded(s.shop.Handler()))
 	t.Cleanup(func() {
 		s.shop.Close()
@@ -123,7 +130,11 @@ func (s *stand) start(cfg Config) *stand {
 	t := s.t
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c, err := client.New(client.Config{ControlPlane: cfg.ControlPlane, ClientID: cfg.ClientID, ClientSecret: "secret", Instance: cfg.Instance, Log: log})
+	control := client.Config{ControlPlane: cfg.ControlPlane, ClientID: cfg.ClientID, ClientSecret: "secret", Instance: cfg.Instance, Log: log}
+	if s.line != nil {
+		control.HTTP = &http.Client{Transport: s.line}
+	}
+	c, err := client.New(control)
 	if err != nil {
 		t.Fatal(err)
 	}
