@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -12,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -67,16 +68,15 @@ func newTracing(ctx context.Context, t Traces, instance string, log *slog.Logger
 	if t.Endpoint == "" {
 		return nil, nil //nolint:nilnil // none is meant
 	}
-	headers := map[string]string{}
+	headers := http.Header{}
 	for name, source := range t.Headers {
 		value, err := source.Read()
 		if err != nil {
 			return nil, fmt.Errorf("reading header %q of traces: %w", name, err)
 		}
-		headers[name] = value
+		headers.Set(name, value)
 	}
-	exporter, err := otlptracehttp.New(ctx,
-		otlptracehttp.WithEndpointURL(strings.TrimSuffix(t.Endpoint, "/")+"/v1/traces"), otlptracehttp.WithHeaders(headers), otlptracehttp.WithTimeout(10*time.Second))
+	exporter, err := otlptrace.New(ctx, newTraceClient(strings.TrimSuffix(t.Endpoint, "/")+"/v1/traces", headers))
 	if err != nil {
 		return nil, fmt.Errorf("preparing to send traces: %w", err)
 	}

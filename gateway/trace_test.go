@@ -10,7 +10,6 @@ import (
 	"sync"
 	"testing"
 
-	collected "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -35,7 +34,7 @@ func newCollector(t *testing.T) *collector {
 			body, _ = gzip.NewReader(r.Body)
 		}
 		raw, err := io.ReadAll(body)
-		var sent collected.ExportTraceServiceRequest
+		var sent spans.TracesData
 		if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(raw, &sent) != nil {
 			t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
 		}
@@ -135,5 +134,41 @@ func TestTracesToNobody(t *testing.T) {
 	s := newStand(t, func(cfg *Config) { cfg.Traces = Traces{Endpoint: gone.URL} }).open()
 	if r := s.modernCall("list_orders", "{}"); r.code != 0 {
 		t.Error(r.body)
+	}
+}
+
+// TestTraceReceivers: what may be over soon is tried again, what is not is not, and nobody leads the headers elsewhere.
+func TestTraceReceivers(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		answers []int // the last one for good
+		asked   int
+		fine    bool
+	}{
+		{"one that takes them", []int{200}, 1, true},
+		{"one that has no time at first", []int{503, 429, 200}, 3, true},
+		{"one that never has time", []int{503}, traceAttempts, false},
+		{"one that refuses them", []int{400}, 1, false},
+		{"one that is elsewhere", []int{307}, 1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			asked := 0
+			receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Location", r.URL.Path+"/elsewhere")
+				w.WriteHeader(tt.answers[min(asked, len(tt.answers)-1)])
+				asked++
+			}))
+			c := newTraceClient(receiver.URL, http.Header{})
+			c.pause = 0
+			err := c.UploadTraces(t.Context(), []*spans.ResourceSpans{{SchemaUrl: "urn:x"}})
+			_ = c.Stop(t.Context())
+			receiver.Close()
+			if asked != tt.asked || (err == nil) != tt.fine {
+				t.Errorf("asked %d times: %v", asked, err)
+			}
+		})
 	}
 }
