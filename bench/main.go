@@ -118,6 +118,22 @@ var rows = []row{
 		target: "≤ 256 MiB", met: func(_, ours measured) bool { return ours["MiB"] <= 256 },
 	},
 	{
+		what: "call records stored, told apart from those that came before, and added up, in batches of 1,000", pkg: "./usage",
+		floor: "BenchmarkRecordFloor", ours: "BenchmarkRecord", metric: "records/s", target: "≥ 0.2× a bare COPY into a table with its key alone",
+		met:  func(floor, ours measured) bool { return ours["records/s"] >= 0.2*floor["records/s"] },
+		time: "30x",
+	},
+	{
+		what: "usage page of a month with 200,000 sums, beside one number added up over those", pkg: "./usage",
+		floor: "BenchmarkSumsFloor", ours: "BenchmarkSums", metric: "ms/page", target: "≤ 50 ms",
+		met: func(_, ours measured) bool { return ours["ms/page"] <= 50 }, time: "20x", runs: 3,
+	},
+	{
+		what: "the same with one filter, the slowest of six", pkg: "./usage",
+		floor: "BenchmarkSumsFloor", ours: "BenchmarkSumsFiltered", metric: "ms/page", target: "≤ 200 ms",
+		met: func(_, ours measured) bool { return ours["ms/page"] <= 200 }, time: "5x", runs: 3,
+	},
+	{
 		what: "proxied tools/call, JSON, 1 connection: added to a direct call, p50", pkg: "./gateway",
 		floor: "BenchmarkAddedBare1", ours: "BenchmarkAdded1", metric: "p50-µs", target: "≤ 0.5 ms",
 		met: addedLittle, time: "2000x", runs: 3,
