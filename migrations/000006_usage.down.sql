@@ -4,7 +4,7 @@ drop index model_prices_one;
 alter table model_prices drop column valid_from;
 create unique index model_prices_one on model_prices (lower(model)) where ended_at is null;
 drop table usage_parts;
-drop index usage_days_subject, usage_days_agent;
+drop index usage_days_subject, usage_days_agent, call_records_asked;
 create or replace function add_up_calls() returns trigger language plpgsql as $$
 begin
   insert into usage_hours as u (at, server, tool, kind, subject, agent, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, request_bytes, response_bytes, duration_us, upstream_us, added_us, took, added, last_at, used_at)

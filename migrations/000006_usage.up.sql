@@ -1,6 +1,9 @@
 -- Whoever stores records waits until they are all added up, and then finds the new function.
 lock table call_records, usage_days in share row exclusive mode;
 
+-- Calls that ended because the server asked the client for what it may not: few, and looked for by server.
+create index call_records_asked on call_records (server, at) where reason = 'client_request_denied';
+
 -- What the calls of a day add up to, told apart by one of their names or by few, where usage_days has a row for each
 -- combination of all: what a page shows is read from hundreds of rows instead of hundreds of thousands. Both are written by
 -- the same statement. The names that a part does not tell apart are ''.

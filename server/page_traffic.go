@@ -3,11 +3,13 @@ package server
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"countersign/identity"
+	"countersign/registry"
 	"countersign/usage"
 	"countersign/web"
 )
@@ -33,6 +35,9 @@ func (s *Server) serverTrafficPage(c echo.Context, who identity.Principal) error
 		if err := read(c, who, q.filter, &view); err != nil {
 			return err
 		}
+	}
+	if view.Asks, err = s.askedWords(c, who, server, q.filter.Since); err != nil {
+		return err
 	}
 	narrowed := "?" + url.Values{"server": {server.Name}, "span": {c.QueryParam("span")}}.Encode()
 	view.Usage, view.Calls = "/usage"+narrowed, "/usage/calls"+narrowed
@@ -87,6 +92,30 @@ func (s *Server) readRecent(c echo.Context, who identity.Principal, f usage.Filt
 	}
 	view.Recent, err = s.callLines(c, who, page.Items)
 	return err
+}
+
+// askedWords is what the server may ask of clients, and how many calls ended because it asked for more.
+func (s *Server) askedWords(c echo.Context, who identity.Principal, server registry.Server, since time.Time) (string, error) {
+	words := "It may ask clients for "
+	for i, r := range server.Requests {
+		if i > 0 {
+			words += ", "
+		}
+		words += string(r)
+	}
+	if len(server.Requests) == 0 {
+		words += "nothing"
+	}
+	over, err := s.usage.Overasked(c.Request().Context(), who, server.Name, since)
+	switch {
+	case err != nil:
+		return "", err
+	case over == 0:
+		return words + ", and no call ended because it asked for more.", nil
+	case over == 1:
+		return words + ". One call ended without its result, because it asked for more.", nil
+	}
+	return words + ". " + strconv.FormatInt(over, 10) + " calls ended without their results, because it asked for more.", nil
 }
 
 func callerViews(callers []usage.Caller) []web.Caller {

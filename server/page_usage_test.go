@@ -84,7 +84,7 @@ func TestUsageOfCalls(t *testing.T) {
 		}
 		ada.get("/usage/calls?session=session-one&agent=release-bot").want(t, http.StatusOK, "Of one session", "session: session-one")
 		ada.get("/usage/calls?after=rubbish").want(t, http.StatusBadRequest)
-		ada.get("/servers/"+server.ID+"/traffic").want(t, http.StatusOK, "Recent calls", "Time that calls take", "tomas")
+		ada.get("/servers/"+server.ID+"/traffic").want(t, http.StatusOK, "Recent calls", "Time that calls take", "tomas", "It may ask clients for nothing, and no call ended")
 	})
 	t.Run("files", func(t *testing.T) {
 		t.Parallel()

@@ -227,6 +227,10 @@ func TestRecordsAndWhoMaySeeThem(t *testing.T) {
 	if err != nil || facts.Calls != 5 {
 		t.Errorf("%+v, %v", facts, err)
 	}
+	w.record(w.times(2, func(r *client.CallRecord) { r.Server, r.Reason = "com.acme/nosy", "client_request_denied" })...)
+	if over, err := w.ledger.Overasked(ctx, vera, "com.acme/nosy", w.now.Add(-time.Hour)); err != nil || over != 2 {
+		t.Errorf("%d calls ended because the server asked for more, %v", over, err)
+	}
 	traffic, err := w.ledger.ServerTraffic(ctx, vera, orders, w.now.Add(-3*day))
 	if err != nil || len(traffic.Days) != 4 || traffic.Days[3].Calls != 5 || len(traffic.Tools) != 1 || traffic.Tools[0].P50 != 35*time.Millisecond {
 		t.Errorf("%+v, %v", traffic, err)

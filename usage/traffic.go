@@ -74,6 +74,21 @@ type TrafficTool struct {
 	Last     time.Time
 }
 
+// Overasked counts the calls to the server since then whose result was kept back, because the server asked the client for
+// what it may not: a sample, an answer, its roots. It needs identity.ReadUsage.
+func (l *Ledger) Overasked(ctx context.Context, who identity.Principal, serverName string, since time.Time) (calls int64, err error) {
+	if err := who.Can(identity.ReadUsage, ""); err != nil {
+		return 0, err
+	}
+	err = l.pool.QueryRow(ctx, `
+		select count(*) from call_records
+		where server = $1 and at >= $2 and reason = 'client_request_denied'`, serverName, since).Scan(&calls)
+	if err != nil {
+		return 0, fmt.Errorf("counting what a server asked of clients: %w", err)
+	}
+	return calls, nil
+}
+
 // maxTrafficDays bounds the days that ServerTraffic lists.
 const maxTrafficDays = 400
 
