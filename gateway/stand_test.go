@@ -108,6 +108,7 @@ func newStand(t testing.TB, change func(*Config)) *stand {
 func newStandOver(t testing.TB, line http.RoundTripper, change func(*Config)) *stand {
 	t.Helper()
 	s := &stand{t: t, line: line, plane: newPlane(t), idp: newIDP(t), shop: orders.New()}
+	s.shop.SessionIdle = time.Minute // of those whose end was cut off
 	s.up = httptest.NewServer(s.recorded(s.shop.Handler()))
 	t.Cleanup(func() {
 		s.shop.Close()

@@ -163,7 +163,9 @@ func (in *installation) startParts(ctx context.Context, g *errgroup.Group) error
 		return err
 	}
 	sample := http.NewServeMux()
-	sample.Handle("/mcp", orders.New().Handler())
+	shop := orders.New()
+	shop.SessionIdle = 12 * time.Hour
+	sample.Handle("/mcp", shop.Handler())
 	serveHTTP(ctx, g, in.listeners.sample, sample)
 	if err := in.startControlPlane(ctx, g); err != nil {
 		return err

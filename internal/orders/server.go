@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -14,6 +15,8 @@ const firstStateless = "2026-07-28"
 
 // Server is one shop behind MCP.
 type Server struct {
+	SessionIdle time.Duration // after which a session nobody uses ends; set it before Handler; 0: never
+
 	shop *shop
 	mcp  *mcp.Server
 }
@@ -38,7 +41,7 @@ func (s *Server) MCP() *mcp.Server { return s.mcp }
 // Handler serves streamable HTTP, both eras, at any path.
 func (s *Server) Handler() http.Handler {
 	get := func(*http.Request) *mcp.Server { return s.mcp }
-	sessions := mcp.NewStreamableHTTPHandler(get, nil)
+	sessions := mcp.NewStreamableHTTPHandler(get, &mcp.StreamableHTTPOptions{SessionTimeout: s.SessionIdle})
 	stateless := mcp.NewStreamableHTTPHandler(get, &mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Mcp-Protocol-Version") >= firstStateless {
