@@ -63,10 +63,16 @@ func (w *clientsWorld) approve(t *testing.T, shown string) {
 	if m == nil || !strings.HasPrefix(m[0], w.console) {
 		t.Fatalf("the client does not show where people decide: %s", shown)
 	}
-	err := w.approver.open(t.Context(), m[1])
+	w.approver.approve(t, m[1])
+}
+
+// approve approves the call of that page.
+func (c *clerk) approve(t *testing.T, page string) {
+	t.Helper()
+	err := c.open(t.Context(), page)
 	if err == nil {
-		w.approver.fill("reason", "The customer asked for it")
-		err = w.approver.press(t.Context(), func(n *html.Node) bool { return attribute(n, "value") == "approve" })
+		c.fill("reason", "The customer asked for it")
+		err = c.press(t.Context(), func(n *html.Node) bool { return attribute(n, "value") == "approve" })
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -127,16 +127,41 @@ func (c *clerk) endGuardrails(t *testing.T) {
 	}
 }
 
-// registerEverything registers a server, pins all that it offers, and lets it ask its clients for everything.
-func (c *clerk) registerEverything(t *testing.T, name, address string) {
+// registerAt registers a server by its address, pins all that it offers, and gives its page.
+func (c *clerk) registerAt(t *testing.T, name, address string) (page string) {
 	t.Helper()
 	c.send(t, "/servers/new", "register", "name", name, "url", address)
+	return c.pinAll(t, name)
+}
+
+// addSample registers the sample server and pins what it offers.
+func (c *clerk) addSample(t *testing.T) {
+	t.Helper()
+	err := c.open(t.Context(), "/servers/new")
+	if err == nil {
+		err = c.press(t.Context(), func(n *html.Node) bool { return attribute(n.Parent, "action") == "/servers/sample" })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.pinAll(t, "the sample server")
+}
+
+// pinAll waits for the discovery of the server that was registered just now and pins all that it found.
+func (c *clerk) pinAll(t *testing.T, name string) (page string) {
+	t.Helper()
 	discovery := c.at.Path
 	eventually(t, name+" is discovered", func() bool {
 		return c.open(t.Context(), discovery) == nil && c.find(byID("pin")) != nil
 	})
 	c.send(t, discovery, "pin")
-	if err := c.open(t.Context(), strings.Split(discovery, "/discovery/")[0]+"/settings"); err != nil {
+	return strings.Split(discovery, "/discovery/")[0]
+}
+
+// registerEverything registers a server, pins all that it offers, and lets it ask its clients for everything.
+func (c *clerk) registerEverything(t *testing.T, name, address string) {
+	t.Helper()
+	if err := c.open(t.Context(), c.registerAt(t, name, address)+"/settings"); err != nil {
 		t.Fatal(err)
 	}
 	for n := range c.page.Descendants() {

@@ -19,8 +19,8 @@ import (
 	"countersign/internal/pgtest"
 )
 
-// registerProcess registers a stdio server that the gateway says it can start, and pins all that it offers.
-func (c *clerk) registerProcess(t *testing.T, name, command string) {
+// registerProcess registers a stdio server that the gateway says it can start, pins all that it offers, and gives its page.
+func (c *clerk) registerProcess(t *testing.T, name, command string) (page string) {
 	t.Helper()
 	var option *html.Node
 	eventually(t, "the gateway says that it can start "+command, func() bool {
@@ -46,9 +46,7 @@ func (c *clerk) registerProcess(t *testing.T, name, command string) {
 	if err := c.press(t.Context(), byID("register")); err != nil {
 		t.Fatal(err)
 	}
-	page := c.at.Path
-	eventually(t, name+" is discovered", func() bool { return c.open(t.Context(), page) == nil && c.find(byID("pin")) != nil })
-	c.send(t, page, "pin")
+	return c.pinAll(t, name)
 }
 
 // connectTo is an MCP client that we did not write, over the stdio of countersign connect.

@@ -5,18 +5,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/html"
 )
 
 // enrol enrols a gateway in the console, runs it, and gives the installation as callers behind that gateway see it.
-func (f *fleet) enrol(t *testing.T, ada *desk, name string) *fleet {
+func (f *fleet) enrol(t *testing.T, ada *clerk, name string) *fleet {
 	t.Helper()
 	listener := freePort(t)
-	ada.open("/gateways/new")
-	ada.Fill("#name", name)
-	ada.Fill("#resource", "http://"+listener.Addr().String())
-	ada.Press("#enrol")
-	ada.See(name + " is enrolled")
-	clientID, secret := strings.TrimSpace(ada.text("#client-id")), strings.TrimSpace(ada.text("#client-secret"))
+	ada.send(t, "/gateways/new", "enrol", "name", name, "resource", "http://"+listener.Addr().String())
+	clientID, secret := strings.TrimSpace(textOf(ada.find(byID("client-id")))), strings.TrimSpace(textOf(ada.find(byID("client-secret"))))
 	behind := *f
 	behind.installed = &installed{data: t.TempDir(), console: f.console}
 	behind.startGateway(t, clientID, secret, listener)
@@ -24,12 +22,9 @@ func (f *fleet) enrol(t *testing.T, ada *desk, name string) *fleet {
 }
 
 // twoGateways makes a team and enrols two gateways.
-func (f *fleet) twoGateways(t *testing.T, ada *desk) []*fleet {
+func (f *fleet) twoGateways(t *testing.T, ada *clerk) []*fleet {
 	t.Helper()
-	ada.open("/teams")
-	ada.Fill("#name", "Commerce")
-	ada.Fill("#groups", "commerce")
-	ada.Press("#create-team")
+	ada.send(t, "/teams", "create-team", "name", "Commerce", "groups", "commerce")
 	return []*fleet{f.enrol(t, ada, "edge-1"), f.enrol(t, ada, "edge-2")}
 }
 
@@ -110,13 +105,11 @@ func TestDriftThroughTwoGatewaysAndThreePasses(t *testing.T) {
 	}
 	slices.Reverse(then)
 	f := startFleet(t)
-	ada := signIn(t, f.console, "ada")
+	ada := newClerk(t, f.console, "ada")
 	gateways := f.twoGateways(t, ada)
-	ada.grant(t, "Tomas looks", "tomas", shifty, "")
+	ada.grantEverything(t, "tomas", shifty)
 	server := startShifter(t, pinned...)
-	ada.register(t, shifty, server.url)
-	ada.pinAll(t)
-	page := strings.TrimPrefix(ada.Location(), f.console)
+	page := ada.registerAt(t, shifty, server.url)
 	for _, g := range gateways {
 		g.callable(t, shifty, all)
 	}
@@ -170,9 +163,19 @@ func (in *installed) offered(t *testing.T, server string) (names []string) {
 }
 
 // look has a gateway look at the server again and waits for the end of it.
-func (d *desk) look(t *testing.T, page string) {
+func (c *clerk) look(t *testing.T, page string) {
 	t.Helper()
-	d.open(page)
-	d.Press(`form[action$="/discover"] button`)
-	d.Until(`!document.querySelector("form[action$='/cancel']")`)
+	err := c.open(t.Context(), page)
+	if err == nil {
+		err = c.press(t.Context(), func(n *html.Node) bool { return strings.HasSuffix(attribute(n.Parent, "action"), "/discover") })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	progress := c.at.Path
+	eventually(t, "the look ends", func() bool {
+		return c.open(t.Context(), progress) == nil && c.find(func(n *html.Node) bool {
+			return n.Data == "form" && strings.HasSuffix(attribute(n, "action"), "/cancel")
+		}) == nil
+	})
 }

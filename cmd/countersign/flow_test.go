@@ -153,9 +153,9 @@ func (in *installed) governed(t *testing.T, ada *desk) {
 	ada.open("/policy")
 	ada.See("Tomas works with orders")
 
-	in.approveOnce(t, ada)
+	priya := in.approveOnce(t, ada)
 	in.denied(t)
-	in.ownCall(t, ada)
+	in.ownCall(t, ada, priya)
 
 	ada.open("/audit")
 	for _, kind := range []string{"confirmation.redeemed", "approval.approved", "approval.denied", "approval.requested"} {
@@ -209,10 +209,11 @@ func (d *desk) walk(t *testing.T) {
 
 const destroy = `{"ids":["o-1001"]}`
 
-func (in *installed) approveOnce(t *testing.T, ada *desk) {
+// approveOnce has Priya approve a call that is executed once, and gives her browser.
+func (in *installed) approveOnce(t *testing.T, ada *desk) (priya *desk) {
 	t.Helper()
 
-	priya := signIn(t, in.console, "priya")
+	priya = signIn(t, in.console, "priya")
 	priya.open("/approvals")
 	priya.See("No one is waiting")
 	code, out := in.call(t, "tomas", sample, "delete_orders", destroy)
@@ -237,6 +238,7 @@ func (in *installed) approveOnce(t *testing.T, ada *desk) {
 	if code, _ := in.call(t, "tomas", sample, "delete_orders", destroy); code != exitHeld {
 		t.Fatalf("the same call again: exit %d, want held", code)
 	}
+	return priya
 }
 
 func (in *installed) denied(t *testing.T) {
@@ -251,7 +253,7 @@ func (in *installed) denied(t *testing.T) {
 }
 
 // ownCall lets a member of the owning team try to approve her own call.
-func (in *installed) ownCall(t *testing.T, ada *desk) {
+func (in *installed) ownCall(t *testing.T, ada, priya *desk) {
 	t.Helper()
 
 	ada.grant(t, "Priya works with orders", "priya", sample, "delete_*")
@@ -259,7 +261,6 @@ func (in *installed) ownCall(t *testing.T, ada *desk) {
 	if code, _ := in.call(t, "priya", sample, "delete_orders", `{"ids":["o-1002"]}`); code != exitHeld {
 		t.Fatalf("Priya's destructive call: exit %d, want held", code)
 	}
-	priya := signIn(t, in.console, "priya")
 	priya.open("/approvals")
 	priya.Press("#queue ol a")
 	priya.See("This is your own call. Somebody else has to decide it.")
