@@ -48,7 +48,6 @@ func (p *passage) add(k placeKey) {
 // leave gives back what the exchange holds.
 func (x *exchange) leave() {
 	x.judge(errUncounted)
-	x.unhurry()
 	for _, k := range x.passage.places {
 		x.g.places.leave(k)
 	}

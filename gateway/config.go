@@ -37,12 +37,13 @@ type Config struct {
 
 	Output Output `yaml:"output"` // what is made safe in what servers answer
 
-	HoldWait     time.Duration `yaml:"hold_wait"`     // wait so long for a decision before answering that a call is held
-	ObserveEvery time.Duration `yaml:"observe_every"` // look at each upstream's definitions so often
-	Limits       Limits        `yaml:"limits"`        // of what goes on at once
-	MaxProcesses int           `yaml:"max_processes"` // stdio servers at once
-	DrainDelay   time.Duration `yaml:"drain_delay"`   // before stopping: still serve so long, for balancers to notice
-	DrainTimeout time.Duration `yaml:"drain_timeout"` // then let what runs end, for so long
+	HoldWait     time.Duration  `yaml:"hold_wait"`     // wait so long for a decision before answering that a call is held
+	ObserveEvery time.Duration  `yaml:"observe_every"` // look at each upstream's definitions so often
+	Limits       Limits         `yaml:"limits"`        // of what goes on at once
+	Callers      CallerTimeouts `yaml:"caller_timeouts" running:"fixed"`
+	MaxProcesses int            `yaml:"max_processes"` // stdio servers at once
+	DrainDelay   time.Duration  `yaml:"drain_delay"`   // before stopping: still serve so long, for balancers to notice
+	DrainTimeout time.Duration  `yaml:"drain_timeout"` // then let what runs end, for so long
 
 	Metrics Metrics `yaml:"metrics" running:"fixed"`
 	Traces  Traces  `yaml:"traces" running:"fixed"`
@@ -139,7 +140,7 @@ func (c Config) withDefaults() Config {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = defaultDrainTimeout
 	}
-	c.Limits = c.Limits.orDefault()
+	c.Limits, c.Callers = c.Limits.orDefault(), c.Callers.orDefault()
 	return c
 }
 
@@ -166,7 +167,7 @@ func (c Config) Validate() error {
 	for _, i := range c.Issuers {
 		errs = append(errs, i.validate())
 	}
-	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Traces.validate(), c.Output.validate("output"), c.validateBounds())
+	errs = append(errs, validateCommands(c.Commands), c.Metrics.validate(), c.Traces.validate(), c.Output.validate("output"), c.validateBounds(), c.Callers.validate())
 	for server, u := range c.Upstreams {
 		errs = append(errs, u.Output.validate(fmt.Sprintf("upstream %q: output", server)))
 		if err := u.OAuth.validate(u.Headers); err != nil {

@@ -149,8 +149,5 @@ func (p *process) idle() bool {
 
 // tell hands a notification to the caller; one that does not keep up misses the newest.
 func (f *flight) tell(fields, params []canonical.Member) {
-	select {
-	case f.said <- canonical.AppendObject(nil, with(fields, "params", canonical.AppendObject(nil, params))):
-	default:
-	}
+	f.said.put(canonical.AppendObject(nil, with(fields, "params", canonical.AppendObject(nil, params))))
 }

@@ -136,7 +136,7 @@ func (g *Gateway) Handler() http.Handler {
 	mux.HandleFunc("GET "+wellKnown+"/{path...}", g.serveMetadata)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, health{Status: "ok"}) })
 	mux.HandleFunc("GET /readyz", g.serveReady)
-	return mux
+	return g.paced(mux)
 }
 
 // discoveryWorkers is how many discoveries one instance does at once.
@@ -173,6 +173,16 @@ func (g *Gateway) Run(ctx context.Context) error {
 // shutdownGrace is what connections get when nothing runs on them any more.
 const shutdownGrace = 3 * time.Second
 
+// server serves callers over HTTP.
+func (g *Gateway) server() *http.Server {
+	bounds := g.config().Callers
+	return &http.Server{
+		Handler: g.Handler(), ReadHeaderTimeout: bounds.Header, IdleTimeout: bounds.Idle, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return g.ctx },
+		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+}
+
 // Serve listens where the configuration says and runs the gateway. When ctx ends it drains, which see, and returns nil
 // when it stopped in order. The end of the context that New got stops it at once. ready, when it is not nil, is told the
 // address.
@@ -181,11 +191,7 @@ func (g *Gateway) Serve(ctx context.Context, ready func(net.Addr)) error {
 	if err != nil {
 		return fmt.Errorf("listening for callers: %w", err)
 	}
-	server := &http.Server{
-		Handler: g.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return g.ctx },
-		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-	}
+	server := g.server()
 	if ready != nil {
 		ready(listener.Addr())
 	}

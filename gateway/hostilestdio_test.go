@@ -20,7 +20,7 @@ import (
 )
 
 // hostileTools are what the hostile stdio server offers: each does, when it is called, what its name says.
-var hostileTools = []string{"fine", "garbage", "huge_line", "unknown_id", "twice", "text_id", "dies_within", "floods", "progress_of_others", "slow", "hangs", "stalls", "talks", "never_ends"}
+var hostileTools = []string{"fine", "garbage", "huge_line", "unknown_id", "twice", "text_id", "dies_within", "floods", "progress_of_others", "slow", "hangs", "stalls", "talks", "never_ends", "gushes"}
 
 // serveHostileStdio is that server. It says everything right until a tool is called.
 func serveHostileStdio() {
@@ -48,7 +48,7 @@ func serveHostileStdio() {
 			} `json:"params"`
 		}
 		_ = json.Unmarshal(lines.Bytes(), &m)
-		if _, err := os.Stat("mute"); err == nil {
+		if exists("mute") {
 			continue
 		}
 		switch m.Method {
@@ -108,7 +108,7 @@ func misbehave(tool string, id, token json.RawMessage, say func(string, ...any))
 			say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%d,"progress":%d,"message":"POISON"}}`, 500+n, n)
 		}
 		say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1,"message":"mine"}}`, token)
-	case "hangs", "stalls", "talks", "never_ends":
+	case "hangs", "stalls", "talks", "never_ends", "gushes":
 		takeLong(tool, token, func() { answer(string(id), "done talking") }, say)
 		return
 	case "slow":
@@ -321,7 +321,7 @@ func FuzzStdioFraming(f *testing.F) {
 		flights := make([]*flight, 4)
 		for n := range flights {
 			theirs := json.RawMessage(fmt.Sprintf(`"caller-%d"`, n+1))
-			flights[n] = &flight{ours: int64(n + 1), theirs: theirs, token: theirs, stream: n == 2, answer: make(chan []byte, 1), said: make(chan []byte, flightNotes)}
+			flights[n] = &flight{ours: int64(n + 1), theirs: theirs, token: theirs, stream: n == 2, answer: make(chan []byte, 1), said: newNotes(flightNotes)}
 			p.flights[int64(n+1)] = flights[n]
 		}
 		lines := bufio.NewReaderSize(bytes.NewReader(output), 16)
@@ -343,8 +343,8 @@ func FuzzStdioFraming(f *testing.F) {
 				}
 			default:
 			}
-			for len(f.said) > 0 {
-				if said := <-f.said; !bytes.Contains(said, f.theirs) {
+			for len(f.said.queue) > 0 {
+				if said := <-f.said.queue; !bytes.Contains(said, f.theirs) {
 					t.Errorf("told of another's: %s", said)
 				}
 			}

@@ -37,7 +37,6 @@ func (g *Gateway) newProxy() *httputil.ReverseProxy {
 		ModifyResponse: func(res *http.Response) error {
 			x, status := exchangeOf(res.Request.Context()), res.StatusCode
 			err := x.receive(res)
-			x.hurry()
 			x.judgeAnswer(status, err)
 			return err
 		},
@@ -174,7 +173,7 @@ func (x *exchange) receive(res *http.Response) error {
 		x.openStream()
 		res.Header.Set("X-Accel-Buffering", "no")
 		told := &endedStream{filteredStream: newFilteredStream(res.Body, x.filterEvent), x: x}
-		res.Body = hurriedBody{&endingStream{ReadCloser: told, ended: &x.ended}, x}
+		res.Body = &endingStream{ReadCloser: told, ended: &x.ended}
 		res.ContentLength = -1
 		return nil
 	case "application/json":

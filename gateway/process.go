@@ -68,7 +68,7 @@ type flight struct {
 	token  json.RawMessage // the caller's progress token; nil: none
 	stream bool            // it is answered by a stream
 	answer chan []byte     // closed when the process ends
-	said   chan []byte     // what is said about it meanwhile
+	said   *notes          // what is said about it meanwhile
 }
 
 // startProcess starts a command of the configuration in a process group of its own, with nothing of our environment but
@@ -223,7 +223,7 @@ func (p *process) ask(message []byte, stream bool) (*flight, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sending a request: %w", err)
 	}
-	f := &flight{stream: stream, answer: make(chan []byte, 1), said: make(chan []byte, flightNotes)}
+	f := &flight{stream: stream, answer: make(chan []byte, 1), said: newNotes(flightNotes)}
 	f.theirs, _ = canonical.Lookup(fields, "id")
 	p.mu.Lock()
 	if p.gone {

@@ -32,6 +32,7 @@ func TestReload(t *testing.T) {
 		"listen":                         func(c *Config) { c.Listen = "127.0.0.1:1" },
 		"resource":                       func(c *Config) { c.Resource = "https://other.example" },
 		"state_dir":                      func(c *Config) { c.StateDir = "/elsewhere" },
+		"caller_timeouts":                func(c *Config) { c.Callers.Body = 1 },
 		"instance":                       func(c *Config) { c.Instance = "i2" },
 		"allow_private_upstreams":        func(c *Config) { c.AllowPrivateUpstreams = false },
 		"client_id, listen":              func(c *Config) { c.ClientID, c.Listen = "cli_2", "127.0.0.1:1" },

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -41,7 +40,6 @@ type exchange struct {
 	clean    *cleanse.Filter
 	passage  passage
 	patience *patience // with the server; nil: it was not asked yet
-	hurried  bool      // the caller has to take the answer in time
 	log      callLog
 }
 
@@ -165,10 +163,7 @@ func (x *exchange) readBody() ([]byte, error) {
 	if len(x.r.Header.Values("Content-Encoding")) > 0 {
 		return nil, &rpcError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, message: "The body must not be compressed."}
 	}
-	control := http.NewResponseController(x.w)
-	_ = control.SetReadDeadline(x.g.now().Add(bodyTime)) // a connection without deadlines is a test's
 	raw, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, maxBody))
-	_ = control.SetReadDeadline(time.Time{})
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, &rpcError{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, message: "The message is larger than 1 MiB."}
 	}
@@ -178,6 +173,7 @@ func (x *exchange) readBody() ([]byte, error) {
 	if err != nil {
 		return nil, &rpcError{status: http.StatusBadRequest, code: codeParse, message: "The body did not arrive whole."}
 	}
+	readWhole(x.w)
 	return raw, nil
 }
 

@@ -54,7 +54,7 @@ type instance struct {
 	caller   string
 	endpoint policy.Endpoint
 	process  *process
-	stream   chan []byte   // what the server says unasked
+	stream   *notes        // what the server says unasked
 	ready    chan struct{} // closed when the process may be sent requests, or is of no use
 	unready  error         // why it is of no use; read it when ready is closed
 
@@ -157,7 +157,7 @@ func (s *stdioPool) start(x *exchange, key instanceKey) (*instance, error) {
 		return nil, err
 	}
 	i := &instance{
-		key: key, caller: again.caller, endpoint: x.server.Endpoint, stream: make(chan []byte, stdioBacklog), used: s.g.now(),
+		key: key, caller: again.caller, endpoint: x.server.Endpoint, stream: newNotes(stdioBacklog), used: s.g.now(),
 		ready: make(chan struct{}), waiting: map[*patience]struct{}{},
 	}
 	server, log, began := x.server, s.g.log.With(slog.String("server", x.name)), s.g.now()
@@ -251,10 +251,7 @@ func (s *stdioPool) heard(server *policy.Server, i *instance, line []byte) {
 		return
 	}
 	i.spoke()
-	select {
-	case i.stream <- line:
-	default:
-	}
+	i.stream.put(line)
 }
 
 func (s *stdioPool) find(key instanceKey) *instance {

@@ -241,11 +241,11 @@ func (a *stdioAnswer) wait(ctx context.Context) ([]byte, error) {
 			}
 			a.drainSaid()
 			return a.flight.homeward(line)
-		case line := <-a.flight.said:
+		case line := <-a.flight.said.queue:
 			a.word()
-			a.pass(line)
+			a.pass(a.flight.said.took(line))
 		case line := <-a.unasked():
-			a.pass(line)
+			a.pass(a.i.stream.took(line))
 		case <-alive.C:
 			if a.events {
 				a.write([]byte(": alive\n\n"))
@@ -299,15 +299,15 @@ func (a *stdioAnswer) unasked() <-chan []byte {
 	if a.i.attached {
 		return nil
 	}
-	return a.i.stream
+	return a.i.stream.queue
 }
 
 // drainSaid passes on what was said before the answer.
 func (a *stdioAnswer) drainSaid() {
 	for {
 		select {
-		case line := <-a.flight.said:
-			a.pass(line)
+		case line := <-a.flight.said.queue:
+			a.pass(a.flight.said.took(line))
 		default:
 			return
 		}
@@ -391,7 +391,8 @@ func (x *exchange) pump(i *instance) {
 			return
 		}
 		select {
-		case line := <-i.stream:
+		case line := <-i.stream.queue:
+			i.stream.took(line)
 			chunk = nil
 			if data := x.filterEvent(line); data != nil {
 				chunk = (&event{data: data, hasData: true}).append(nil)

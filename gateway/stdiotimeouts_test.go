@@ -22,6 +22,12 @@ func takeLong(tool string, token json.RawMessage, answer func(), say func(string
 	switch tool {
 	case "stalls":
 		progress(1)
+	case "gushes":
+		go func() {
+			for long := strings.Repeat("x", 64<<10); !exists("cancelled"); time.Sleep(2 * time.Millisecond) {
+				say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1,"message":%q}}`, token, long)
+			}
+		}()
 	case "talks", "never_ends":
 		go func() {
 			for n := 1; n < 8 || tool == "never_ends"; n++ {
@@ -41,6 +47,11 @@ func jot(file, format string, args ...any) {
 	}
 	defer func() { _ = f.Close() }()
 	fmt.Fprintf(f, format+"\n", args...)
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // noted reads what the server of a stand noted.

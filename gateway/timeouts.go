@@ -108,37 +108,3 @@ func (b patientBody) Read(data []byte) (int, error) {
 	}
 	return n, err
 }
-
-// Bounds of callers who are slow to send or to take what they asked for.
-const (
-	bodyTime = 20 * time.Second // for a whole body
-	takeTime = 30 * time.Second // for each part of an answer
-)
-
-// hurriedBody is the body of an answer on its way to a caller, who has to take each part of it in time.
-type hurriedBody struct {
-	io.ReadCloser
-
-	x *exchange
-}
-
-// Read bounds the write that follows it.
-func (b hurriedBody) Read(data []byte) (int, error) {
-	n, err := b.ReadCloser.Read(data)
-	if n > 0 {
-		b.x.hurry()
-	}
-	return n, err
-}
-
-// hurry bounds how long the caller may take for what is written next.
-func (x *exchange) hurry() {
-	x.hurried = http.NewResponseController(x.w).SetWriteDeadline(x.g.now().Add(takeTime)) == nil // a test's may have none
-}
-
-// unhurry lets the next request on the connection begin without a deadline.
-func (x *exchange) unhurry() {
-	if x.hurried {
-		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{}) // it was set before
-	}
-}
