@@ -1,11 +1,15 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"countersign/client"
+	"countersign/identity"
 	"countersign/usage"
 )
 
@@ -73,4 +77,63 @@ func TestAlertsAreHandled(t *testing.T) {
 	ada.get("/alerts?rule=alr_session").want(t, http.StatusOK, "No alert is open", "131 calls", "by Ada")
 	ada.post("/alerts/alt_1/acknowledge", nil).want(t, http.StatusConflict, "Nothing was changed.")
 	ada.post("/alerts/alt_none/close", nil).want(t, http.StatusNotFound)
+}
+
+// TestARunawaySessionIsTold goes the whole way: a gateway reports more than a hundred calls of one session within a minute,
+// and whoever is told of alerts has a message about it; once, and nothing while the rule is off.
+func TestARunawaySessionIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, allowLoopback)
+	g := w.enrol("edge", "*")
+	receiver := newHook(t)
+	ada := w.signIn("ada")
+	ada.post("/channels", url.Values{
+		"name": {"ops"}, "kind": {"webhook"}, "address": {receiver.URL}, "topics": {"alert.fired", "alert.closed"}, "digest": {"0"},
+	}).want(t, http.StatusCreated)
+	of := func(session string, n int) {
+		var calls []func(*client.CallRecord)
+		for i := range n {
+			calls = append(calls, func(r *client.CallRecord) {
+				r.CallID, r.Session, r.At = fmt.Sprint(session, i), session, time.Now().Add(-time.Duration(i)*100*time.Millisecond)
+			})
+		}
+		g.report(t, calls...)
+	}
+	look := func() { t.Helper(); must(t, w.usage.Look(t.Context())) }
+	robot := w.automation("", identity.Admin)
+	robot.call(post, "/v1/alert-rules/alr_session/switch", `{"on":false}`, "If-Match", `"v1"`).want(t, http.StatusOK)
+	of("session-muted", 101)
+	look()
+	if n := read[int](w, `select count(*) from alerts`); n != 0 {
+		t.Errorf("a rule that is off fired %d times", n)
+	}
+	w.exec(`delete from call_records`)
+	robot.call(post, "/v1/alert-rules/alr_session/switch", `{"on":true}`, "If-Match", `"v2"`).want(t, http.StatusOK)
+	of("session-calm", 100)
+	of("session-wild", 101)
+	look()
+	look()
+	told := string(<-receiver.bodies)
+	for _, part := range []string{`"alert.fired"`, "session-wild", "101 calls within 60 s", "More than 100 calls a minute from one session"} {
+		if !strings.Contains(told, part) {
+			t.Errorf("the message lacks %q: %s", part, told)
+		}
+	}
+	if strings.Contains(told, "tomas") {
+		t.Errorf("the message names a person: %s", told)
+	}
+	alerts := into[listOf[alertJSON]](t, robot.get("/v1/alerts").want(t, http.StatusOK))
+	if len(alerts.Items) != 1 || alerts.Items[0].About != "session-wild" || alerts.Items[0].Times != 1 {
+		t.Errorf("%+v", alerts)
+	}
+
+	w.exec(`delete from call_records`)
+	w.exec(`update alerts set fired_at = fired_at - interval '1 hour', last_at = last_at - interval '1 hour'`)
+	look()
+	if over := string(<-receiver.bodies); !strings.Contains(over, `"alert.closed"`) || !strings.Contains(over, alerts.Items[0].ID) {
+		t.Errorf("that it is over is told as %s", over)
+	}
+	if n := read[int](w, `select count(*) from notices where topic like 'alert.%'`); n != 2 {
+		t.Errorf("%d messages, want that it fired and that it is over", n)
+	}
 }

@@ -138,6 +138,38 @@ func TestAlertLives(t *testing.T) {
 	}
 }
 
+// TestAlertsEndWithWhatTheyAreAbout ends the channel and revokes the gateway that alerts are open about.
+func TestAlertsEndWithWhatTheyAreAbout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, r := range []NewRule{
+		{Name: "silent", Kind: GatewaySilent, Params: Params{Seconds: 60}},
+		{Name: "failing", Kind: NotifierFailing, Params: Params{Seconds: 60}},
+	} {
+		_, err := w.ledger.CreateRule(ctx, ada, r)
+		w.must(err)
+	}
+	w.exec(`insert into gateway_instances (gateway_id, instance, last_seen_at) values ('gtw_2', 'i', clock_timestamp() - interval '5 minutes')`)
+	w.exec(`insert into channels (id, name, kind, topics, target, secrets, shown, created_by, failing_since)
+		values ('chn_1', 'ops', 'webhook', '{alert.fired}', 'x', 'x', 'x', 'test', clock_timestamp() - interval '5 minutes')`)
+	w.must(w.ledger.Look(ctx))
+	if open, _, err := w.ledger.OpenAlerts(ctx, ada); err != nil || open != 2 {
+		t.Fatalf("%d alerts are open, %v", open, err)
+	}
+	w.exec(`update channels set ended_at = clock_timestamp(), target = '', secrets = null`)
+	w.exec(`update gateways set revoked_at = clock_timestamp()`)
+	w.must(w.ledger.Look(ctx))
+	for _, kind := range []Kind{GatewaySilent, NotifierFailing} {
+		if closed := w.alerts(kind, "closed"); len(closed) != 1 || closed[0].ClosedBy != "" || closed[0].AboutName == closed[0].About {
+			t.Errorf("%s: %+v", kind, closed)
+		}
+	}
+	if n := value[int](w, `select count(*) from notices where topic = 'alert.closed'`); n != 2 {
+		t.Errorf("%d times it was told that it is over", n)
+	}
+}
+
 func TestRules(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
@@ -11,12 +12,13 @@ import (
 	"countersign/policy"
 )
 
-// Bounds of what a record may say. Numbers beyond are no measurements; names are cut.
+// Bounds of what a record may say. Numbers beyond are no measurements; names are cut. Two thousand million records of the
+// largest numbers still fit into a sum: one gateway that lies must not keep those of others from being added up.
 const (
 	maxID       = 64
 	maxName     = 400     // bytes
-	maxBytes    = 1 << 40 // of a request or a response
-	maxTokens   = 1 << 40
+	maxBytes    = 1 << 32 // of a request or a response
+	maxTokens   = 1 << 32
 	maxTimeUS   = 7 * 24 * int64(time.Hour/time.Microsecond)
 	maxFiltered = 1_000_000
 )
@@ -60,10 +62,15 @@ func checkRecord(r *client.CallRecord) (complaint string) {
 	return ""
 }
 
-// cleanName is a name that PostgreSQL stores and an index takes: what an agent wrote into one of them must not lose the
-// others.
+// cleanName is a name that PostgreSQL stores and an index takes, without control characters: what an agent wrote into one
+// of them must not lose the others.
 func cleanName(s string) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\uFFFD"), "\uFFFD")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 	if len(s) <= maxName {
 		return s
 	}
@@ -84,17 +91,31 @@ const (
 	maxStrangeModels = 100
 )
 
-// strange remembers which names callers made up in the present hour: a loop that makes up a new one for each call must
-// not make sums as long as the records. It counts in this replica alone, which is enough for a bound.
+// How many different names of other calls are kept, for each gateway and hour: more than an honest one knows.
+const (
+	maxServers  = 5000
+	maxTools    = 20_000 // of all servers
+	maxAgents   = 5000
+	maxSubjects = 20_000
+	maxModels   = 500
+)
+
+// strange remembers which names were said in the present hour: neither a loop of a caller that makes up a new one for each
+// call nor a gateway that lies must make sums as long as the records. It counts in this replica alone, which is enough for a bound.
 type strange struct {
 	mu    sync.Mutex
 	hour  time.Time
-	names map[strangeKey]map[string]struct{}
+	names map[strangeKey]map[uint64]struct{} // their hashes: what is kept is not as long as it is made
+	seed  maphash.Seed
+}
+
+func newStrange() strange {
+	return strange{names: map[strangeKey]map[uint64]struct{}{}, seed: maphash.MakeSeed()}
 }
 
 type strangeKey struct{ gateway, what string }
 
-// bound replaces the names of a record that callers made up when there are too many of their kind.
+// bound replaces the names of a record of which there are too many of their kind.
 func (s *strange) bound(gateway string, r *client.CallRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,20 +141,36 @@ func (s *strange) bound(gateway string, r *client.CallRecord) {
 	case r.Kind != policy.KindTool && !s.keeps(strangeKey{gateway, "uri"}, r.Tool, maxStrangeURIs):
 		r.Tool = Other
 	}
+	for _, n := range []struct {
+		what string
+		name *string
+		most int
+	}{
+		{"any model", &r.Model, maxModels},
+		{"any server", &r.Server, maxServers},
+		{"any agent", &r.Agent, maxAgents},
+		{"any subject", &r.Subject, maxSubjects},
+		{"any tool", &r.Tool, maxTools},
+	} {
+		if *n.name != "" && *n.name != Other && !s.keeps(strangeKey{gateway, n.what}, *n.name, n.most) {
+			*n.name = Other
+		}
+	}
 }
 
 func (s *strange) keeps(key strangeKey, name string, most int) bool {
 	names := s.names[key]
 	if names == nil {
-		names = map[string]struct{}{}
+		names = map[uint64]struct{}{}
 		s.names[key] = names
 	}
-	if _, known := names[name]; known {
+	hash := maphash.String(s.seed, name)
+	if _, known := names[hash]; known {
 		return true
 	}
 	if len(names) >= most {
 		return false
 	}
-	names[name] = struct{}{}
+	names[hash] = struct{}{}
 	return true
 }

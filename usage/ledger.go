@@ -68,7 +68,7 @@ type Ledger struct {
 
 // New makes a Ledger on a migrated database; see Run.
 func New(pool *pgxpool.Pool, hub *postgres.Hub, cfg Config) *Ledger {
-	return &Ledger{pool: pool, hub: hub, cfg: cfg.withDefaults(), strange: strange{names: map[strangeKey]map[string]struct{}{}}}
+	return &Ledger{pool: pool, hub: hub, cfg: cfg.withDefaults(), strange: newStrange()}
 }
 
 // system is who acts when time does.
