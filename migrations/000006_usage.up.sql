@@ -1,14 +1,15 @@
 -- Whoever stores records waits until they are all added up, and then finds the new function.
-lock table call_records, usage_days in share row exclusive mode;
+lock table call_records, usage_hours, usage_days in share row exclusive mode;
 
 -- Calls that ended because the server asked the client for what it may not: few, and looked for by server.
 create index call_records_asked on call_records (server, at) where reason = 'client_request_denied';
 
--- What the calls of a day add up to, told apart by one of their names or by few, where usage_days has a row for each
--- combination of all: what a page shows is read from hundreds of rows instead of hundreds of thousands. Both are written by
+-- What the calls of an hour or a day add up to, told apart by one of their names or by few, where usage_hours and
+-- usage_days have a row for each combination of all: what a page shows is read from hundreds of rows instead of hundreds of thousands. Both are written by
 -- the same statement. The names that a part does not tell apart are ''.
 create table usage_parts (
-  at              timestamptz not null,        -- when the day begins, in UTC
+  step            text not null check (step in ('hour', 'day')),
+  at              timestamptz not null,        -- when it begins, in UTC
   part            text not null check (part in ('all', 'server', 'tool', 'agent', 'tool_agent', 'subject')),
   server          text not null,               -- of the parts server, tool and tool_agent
   tool            text not null,
@@ -27,21 +28,23 @@ create table usage_parts (
   took            integer[] not null check (cardinality(took) = 19),
   added           integer[] not null check (cardinality(added) = 19),
   last_at         timestamptz not null,
-  primary key (part, at, server, tool, agent, subject, kind, model)
+  primary key (step, part, at, server, tool, agent, subject, kind, model)
 ) with (fillfactor = 60);
 alter table usage_parts alter took set storage plain, alter added set storage plain;
 grant select, insert, update, delete on usage_parts to countersign_runtime;
 create index usage_days_subject on usage_days (subject, at);
 create index usage_days_agent on usage_days (agent, at);
 
-insert into usage_parts (at, part, server, tool, agent, subject, kind, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at)
-select at, case grouping(server, tool, agent, subject) when 15 then 'all' when 7 then 'server' when 3 then 'tool' when 13 then 'agent' when 1 then 'tool_agent' else 'subject' end,
+insert into usage_parts (step, at, part, server, tool, agent, subject, kind, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at)
+select step, at, case grouping(server, tool, agent, subject) when 15 then 'all' when 7 then 'server' when 3 then 'tool' when 13 then 'agent' when 1 then 'tool_agent' else 'subject' end,
        coalesce(server, ''), coalesce(tool, ''), coalesce(agent, ''), coalesce(subject, ''), kind, model, sum(calls), sum(allowed), sum(denied), sum(held), sum(failed), sum(errors), sum(request_tokens), sum(response_tokens),
        array[sum(took[1]), sum(took[2]), sum(took[3]), sum(took[4]), sum(took[5]), sum(took[6]), sum(took[7]), sum(took[8]), sum(took[9]), sum(took[10]), sum(took[11]), sum(took[12]), sum(took[13]), sum(took[14]), sum(took[15]), sum(took[16]), sum(took[17]), sum(took[18]), sum(took[19])],
        array[sum(added[1]), sum(added[2]), sum(added[3]), sum(added[4]), sum(added[5]), sum(added[6]), sum(added[7]), sum(added[8]), sum(added[9]), sum(added[10]), sum(added[11]), sum(added[12]), sum(added[13]), sum(added[14]), sum(added[15]), sum(added[16]), sum(added[17]), sum(added[18]), sum(added[19])],
        max(last_at)
-from usage_days
-group by at, kind, model, grouping sets ((), (server), (server, tool), (agent), (server, tool, agent), (subject));
+from (select 'hour' as step, at, server, tool, kind, subject, agent, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at from usage_hours
+      union all
+      select 'day', at, server, tool, kind, subject, agent, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at from usage_days) u
+group by step, at, kind, model, grouping sets ((), (server), (server, tool), (agent), (server, tool, agent), (subject));
 
 -- Adds up records that are new, whoever wrote them: once for each hour and combination of names, and from that what is
 -- less fine. No clock makes a tool used in the future, and no time of a call counts for more than an hour.
@@ -96,16 +99,16 @@ begin
       took = add_steps(u.took, excluded.took), added = add_steps(u.added, excluded.added),
       last_at = greatest(u.last_at, excluded.last_at), used_at = greatest(u.used_at, excluded.used_at)
   ), parts as (
-    insert into usage_parts as u (at, part, server, tool, agent, subject, kind, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at)
-    select day, case grouping(server, tool, agent, subject) when 15 then 'all' when 7 then 'server' when 3 then 'tool' when 13 then 'agent' when 1 then 'tool_agent' else 'subject' end,
+    insert into usage_parts as u (step, at, part, server, tool, agent, subject, kind, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at)
+    select s.step, s.at, case grouping(server, tool, agent, subject) when 15 then 'all' when 7 then 'server' when 3 then 'tool' when 13 then 'agent' when 1 then 'tool_agent' else 'subject' end,
            coalesce(server, ''), coalesce(tool, ''), coalesce(agent, ''), coalesce(subject, ''), kind, model, sum(calls), sum(allowed), sum(denied), sum(held), sum(failed), sum(errors), sum(request_tokens), sum(response_tokens),
            array[sum(took[1]), sum(took[2]), sum(took[3]), sum(took[4]), sum(took[5]), sum(took[6]), sum(took[7]), sum(took[8]), sum(took[9]), sum(took[10]), sum(took[11]), sum(took[12]), sum(took[13]), sum(took[14]), sum(took[15]), sum(took[16]), sum(took[17]), sum(took[18]), sum(took[19])],
            array[sum(added[1]), sum(added[2]), sum(added[3]), sum(added[4]), sum(added[5]), sum(added[6]), sum(added[7]), sum(added[8]), sum(added[9]), sum(added[10]), sum(added[11]), sum(added[12]), sum(added[13]), sum(added[14]), sum(added[15]), sum(added[16]), sum(added[17]), sum(added[18]), sum(added[19])],
            max(last_at)
-    from fine
-    group by day, kind, model, grouping sets ((), (server), (server, tool), (agent), (server, tool, agent), (subject))
-    order by 1, 2, 3, 4, 5, 6, 7, 8
-    on conflict (part, at, server, tool, agent, subject, kind, model) do update set
+    from fine, lateral (values ('hour', hour), ('day', day)) as s (step, at)
+    group by s.step, s.at, kind, model, grouping sets ((), (server), (server, tool), (agent), (server, tool, agent), (subject))
+    order by 1, 2, 3, 4, 5, 6, 7, 8, 9
+    on conflict (step, part, at, server, tool, agent, subject, kind, model) do update set
       calls = u.calls + excluded.calls,
       allowed = u.allowed + excluded.allowed,
       denied = u.denied + excluded.denied,

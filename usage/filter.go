@@ -86,9 +86,13 @@ func (w *where) String() string { return "where " + strings.Join(w.conditions, "
 func (f Filter) sums(s span, by By) *where {
 	w := f.where(s.from, s.to)
 	w.table = s.table
-	if part := f.part(by); part != "" && s.table == "usage_days" {
+	if part := f.part(by); part != "" {
+		step := "day"
+		if s.step == time.Hour {
+			step = "hour"
+		}
 		w.table = "usage_parts"
-		w.conditions = append(w.conditions, "part = '"+part+"'")
+		w.conditions = append(w.conditions, "step = '"+step+"'", "part = '"+part+"'")
 	}
 	return w
 }

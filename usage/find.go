@@ -130,7 +130,7 @@ func (l *Ledger) spentToday(ctx context.Context) ([]spent, error) {
 	rows, _ := l.pool.Query(ctx, `
 		select agent, model, sum(request_tokens)::bigint as request, sum(response_tokens)::bigint as response, max(last_at) as last_at
 		from usage_parts
-		where part = 'agent' and at = date_trunc('day', clock_timestamp(), 'UTC')
+		where step = 'day' and part = 'agent' and at = date_trunc('day', clock_timestamp(), 'UTC')
 		group by agent, model`)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[spent])
 	if err != nil {

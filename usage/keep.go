@@ -40,9 +40,11 @@ func (l *Ledger) keep(ctx context.Context) error {
 		doing, sql string
 		args       []any
 	}{
-		{"hours", `delete from usage_hours where at < clock_timestamp() - make_interval(days => $1)`, []any{l.cfg.KeepRecords}},
+		{"hours", `
+			with parts as (delete from usage_parts where step = 'hour' and at < clock_timestamp() - make_interval(days => $1))
+			delete from usage_hours where at < clock_timestamp() - make_interval(days => $1)`, []any{l.cfg.KeepRecords}},
 		{"days", `
-			with parts as (delete from usage_parts where at < clock_timestamp() - make_interval(days => $1))
+			with parts as (delete from usage_parts where step = 'day' and at < clock_timestamp() - make_interval(days => $1))
 			delete from usage_days where at < clock_timestamp() - make_interval(days => $1)`, []any{l.cfg.KeepUsage}},
 		{"unknown servers", `
 			delete from unknown_servers u

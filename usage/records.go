@@ -165,7 +165,7 @@ func (l *Ledger) CallsSince(ctx context.Context, who identity.Principal, since t
 	if err := who.Can(identity.ReadUsage, ""); err != nil {
 		return Outcomes{}, err
 	}
-	rows, _ := l.pool.Query(ctx, `select `+countedSums+` from usage_hours where at >= date_trunc('hour', $1::timestamptz, 'UTC')`, since)
+	rows, _ := l.pool.Query(ctx, `select `+countedSums+` from usage_parts where step = 'hour' and part = 'all' and at >= date_trunc('hour', $1::timestamptz, 'UTC')`, since)
 	o, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Outcomes])
 	if err != nil {
 		return Outcomes{}, fmt.Errorf("counting calls: %w", err)

@@ -39,7 +39,7 @@ func (l *Ledger) Summary(ctx context.Context, who identity.Principal, f Filter) 
 	if out.Before, err = l.total(ctx, f, s.before(), prices); err != nil {
 		return Summary{}, err
 	}
-	err = l.pool.QueryRow(ctx, `select exists (select from usage_parts where part = 'all' and at <= date_trunc('day', $1::timestamptz, 'UTC'))`, s.before().from).Scan(&out.BeforeKnown)
+	err = l.pool.QueryRow(ctx, `select exists (select from usage_parts where step = 'day' and part = 'all' and at <= date_trunc('day', $1::timestamptz, 'UTC'))`, s.before().from).Scan(&out.BeforeKnown)
 	if err != nil {
 		return Summary{}, fmt.Errorf("reading since when usage is known: %w", err)
 	}
