@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,6 +53,7 @@ type Client struct {
 	base     *url.URL
 	http     *http.Client
 	instance string
+	process  string // told apart from others of that name
 	version  string
 	now      func() time.Time
 	log      *slog.Logger
@@ -72,7 +74,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("a gateway needs a name for this instance")
 	}
 	c := &Client{
-		base: base, http: cfg.HTTP, instance: cfg.Instance, version: cfg.Version, now: cfg.Now, log: cfg.Log,
+		base: base, http: cfg.HTTP, instance: cfg.Instance, process: rand.Text(), version: cfg.Version, now: cfg.Now, log: cfg.Log,
 	}
 	if c.http == nil {
 		c.http = newHTTPClient()
@@ -123,6 +125,7 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 		}
 		maps.Copy(req.Header, header)
 		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set(HeaderProcess, c.process)
 		if body != nil {
 			req.Header.Set("Content-Type", "application/json")
 		}

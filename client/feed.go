@@ -256,6 +256,17 @@ func (f *Feed) reportStatus(ctx context.Context) (StatusReply, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if reply.SharedInstance && !f.identity.SharedInstance {
+		f.log.Error("another process reports to the control plane under the name of this instance: give each a name of its own",
+			slog.String("instance", f.Client.Instance()))
+	}
 	f.identity = reply
 	return reply, nil
+}
+
+// SharedInstance reports whether another process goes by the name of this instance.
+func (f *Feed) SharedInstance() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.identity.SharedInstance
 }

@@ -83,7 +83,13 @@ type StatusReply struct {
 	Name       string `json:"name"`
 	AudienceID string `json:"audience_id"`
 	Resource   string `json:"resource"` // what the control plane requires as audience of callers' tokens
+
+	// SharedInstance says that another process reports under this instance's name.
+	SharedInstance bool `json:"shared_instance,omitempty"`
 }
+
+// HeaderProcess tells processes apart that go by one name: a text that each makes up when it starts. It is optional.
+const HeaderProcess = "Countersign-Process"
 
 // Rejection says which revision an instance refused to run, and why.
 type Rejection struct {

@@ -67,6 +67,7 @@ type Delivery struct {
 	bundles    bundles                              // for OPA
 	fits       fits
 	costs      costs
+	namesakes  namesakes
 
 	mu      sync.Mutex
 	changed map[string]chan struct{} // by audience: closed when it has a new revision

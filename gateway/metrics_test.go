@@ -101,6 +101,7 @@ func TestMetrics(t *testing.T) {
 		{ours + "breaker_state", []string{orders.Name, string(forCalls)}, 0},
 		{ours + "breaker_state", []string{orders.Name, string(forLooks)}, 0},
 		{ours + "sessions", nil, 1},
+		{ours + "instance_shared", nil, 0},
 		{ours + "stdio_processes", nil, 0},
 		{ours + "records_dropped_total", nil, 0},
 	} {
@@ -116,6 +117,11 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is not there", name)
 		}
 	}
+	s.plane.mu.Lock()
+	s.plane.namesake = true
+	s.plane.mu.Unlock()
+	s.publish()
+	s.eventually("the namesake to be known", func() bool { return s.scrape().value(ours+"instance_shared") == 1 })
 }
 
 func (p *plane) count() int {

@@ -25,6 +25,7 @@ func newState(g *Gateway) *state {
 		"policy_revision":               {"Revision of the policy that is enforced.", nil},
 		"policy_age_seconds":            {"Since the control plane last said that this policy is in force.", nil},
 		"policy_lease_seconds":          {"How long the policy may still be enforced without word from the control plane; 0: everything is denied.", nil},
+		"instance_shared":               {"1 if another process reports under the name of this instance, else 0.", nil},
 		"sessions":                      {"Sessions of callers that are open.", nil},
 		"stdio_processes":               {"Processes of stdio servers that run.", nil},
 		"records_dropped_total":         {"Call records that were lost, as neither memory nor the spool had room, or the control plane refused them.", nil},
@@ -53,6 +54,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(s.desc[name], prometheus.GaugeValue, value, labels...)
 	}
 	s.policy(gauge)
+	shared := 0.0
+	if s.g.feed.SharedInstance() {
+		shared = 1
+	}
+	gauge("instance_shared", shared)
 	gauge("sessions", float64(s.g.sessions.count()))
 	gauge("stdio_processes", float64(s.g.stdio.count()))
 	buffered, spooled := s.g.records.Waiting()

@@ -39,6 +39,7 @@ type plane struct {
 	calls        []client.CallRecord
 	commands     []client.Command
 	instances    map[string]bool // that reported their status
+	namesake     bool            // another process goes by the name of the gateway's
 	asked        func()          // called when an approval is asked for
 	jobs         chan client.Job
 	finished     chan finishedJob
@@ -88,8 +89,12 @@ func newPlane(t testing.TB) *plane {
 		p.mu.Lock()
 		p.commands = status.Commands
 		p.instances[status.Instance] = true
+		shared := p.namesake
 		p.mu.Unlock()
-		writeJSON(w, 200, client.StatusReply{GatewayID: gatewayID, Name: "test", AudienceID: "aud_test"})
+		if r.Header.Get(client.HeaderProcess) == "" {
+			t.Error("a process does not say which one it is")
+		}
+		writeJSON(w, 200, client.StatusReply{GatewayID: gatewayID, Name: "test", AudienceID: "aud_test", SharedInstance: shared})
 	})
 	mux.HandleFunc("POST /v1/discoveries/lease", p.lease)
 	mux.HandleFunc("POST /v1/discoveries/{id}/{what}", p.discovery)

@@ -14,6 +14,7 @@ func (s *Server) putStatus(c echo.Context, who identity.Principal, in client.Sta
 	if err != nil {
 		return nil, 0, err
 	}
+	reply.SharedInstance = s.delivery.SharedInstance(who, in.Instance, c.Request().Header.Get(client.HeaderProcess))
 	return &reply, http.StatusOK, nil
 }
 
