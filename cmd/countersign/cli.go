@@ -34,7 +34,7 @@ type cli struct {
 	Gateway gatewayCmd `cmd:"" help:"Run the reference gateway."`
 	Tools   toolsCmd   `cmd:"" help:"List the tools of a server that you may call through the gateway."`
 	Call    callCmd    `cmd:"" help:"Call a tool through the gateway. Exit: 0 done, 1 error, 3 denied, 4 held for approval."`
-	Connect connectCmd `cmd:"" help:"Use a server behind the gateway from a client that only speaks stdio: carries its messages to the gateway and back."`
+	Connect connectCmd `cmd:"" help:"Use a server behind the gateway from a client that only speaks stdio: carries its messages to the gateway and back. Exit: 0 the client is done, 1 it does not read, 2 a wrong address or secret."`
 	Secret  secretCmd  `cmd:"" help:"Keep secrets in the keyring of the operating system."`
 	Import  importCmd  `cmd:"" help:"Propose the servers of a server.json, or of an MCP registry's listing, to a control plane."`
 	Plan    planCmd    `cmd:"" help:"Show what it takes to make the registry what files say. Exit: 0 nothing to do, 2 changes, else 1 or 3."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -58,12 +59,14 @@ func (cmd connectCmd) credential() (gateway string, source *bridge.Credential, e
 		return "", nil, errors.New("--gateway is missing: the address of the gateway")
 	case cmd.Secret == "":
 		return "", nil, errors.New("--secret is missing: env:NAME, file:PATH or keyring:NAME")
+	case (cmd.Issuer == "") != (cmd.ClientID == ""):
+		return "", nil, errors.New("--issuer and --client-id go together")
 	}
-	if err := cmd.Secret.Validate(); err != nil {
+	if err := validGateway(cmd.Gateway); err != nil {
 		return "", nil, err
 	}
-	if (cmd.Issuer == "") != (cmd.ClientID == "") {
-		return "", nil, errors.New("--issuer and --client-id go together")
+	if _, err := cmd.Secret.Read(); err != nil { // now, where somebody sees it, and not at the first request
+		return "", nil, err
 	}
 	if cmd.Issuer == "" {
 		return cmd.Gateway, bridge.Stored(cmd.Secret.Read), nil
@@ -72,6 +75,18 @@ func (cmd connectCmd) credential() (gateway string, source *bridge.Credential, e
 		Issuer: cmd.Issuer, ClientID: cmd.ClientID, Secret: cmd.Secret.Read, Resource: strings.TrimSuffix(cmd.Gateway, "/"), Scope: cmd.Scope,
 		HTTP: &http.Client{Timeout: 15 * time.Second, CheckRedirect: noRedirect},
 	}), nil
+}
+
+// validGateway says what is wrong with how an address is written.
+func validGateway(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return errors.New("--gateway must be an address as https://gateway.example")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path+"/", "/mcp/"):
+		return errors.New("--gateway is the address of the gateway alone, as https://gateway.example; the server is named beside it")
+	}
+	return nil
 }
 
 // bridgeClient speaks HTTP as a bridge needs it: streams have no time limit, and nobody leads our credential elsewhere.

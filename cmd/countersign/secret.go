@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"countersign/internal/secret"
 )
@@ -20,12 +21,15 @@ type secretSetCmd struct {
 
 // Run stores what it reads. A secret on a command line would be in the history of the shell.
 func (cmd secretSetCmd) Run(c *console) error {
+	if info, err := c.input().Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprintln(c.err, "Paste the secret, then end the line and press ^D. To keep it off the screen: countersign secret set "+cmd.Name+" < FILE")
+	}
 	value, err := io.ReadAll(io.LimitReader(c.input(), 128<<10))
 	if err != nil {
 		return fmt.Errorf("reading the secret: %w", err)
 	}
 	if len(value) == 0 {
-		return errors.New("nothing was given on standard input")
+		return errors.New("nothing was given on standard input; as in: countersign secret set " + cmd.Name + " < FILE")
 	}
 	if err := secret.Set(cmd.Name, string(value)); err != nil {
 		return err

@@ -53,6 +53,7 @@ type Bridge struct {
 	mu      sync.Mutex
 	running map[string]*running // requests of the client, by id
 	session session
+	wrong   string                     // what was said last to be
 	headers map[string]json.RawMessage // input schemas of tools that bind arguments to headers
 
 	work sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type verdict struct {
 	fresh  bool          // with another credential
 	renew  bool          // in another session
 	answer []byte        // if it is not tried again
+	said   string        // the challenge of a credential that was refused
 }
 
 // request sends a request until it has an answer. The answer goes out once.
@@ -70,6 +72,9 @@ func (b *Bridge) request(ctx context.Context, m message, r *running) {
 			b.finish(r, nil)
 			return
 		}
+		if v.fresh {
+			b.notSignedIn(v.said)
+		}
 		b.finish(r, v.answer)
 		return
 	}
@@ -102,6 +107,7 @@ func (b *Bridge) attempt(ctx context.Context, m message, r *running, fresh bool)
 	if res.StatusCode != http.StatusOK {
 		return b.refused(m, res)
 	}
+	b.fine()
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if media == "text/event-stream" {
 		return b.events(ctx, m, r, res)
@@ -119,10 +125,15 @@ func (b *Bridge) attempt(ctx context.Context, m message, r *running, fresh bool)
 
 // unsent says what an attempt without any answer came to.
 func (b *Bridge) unsent(m message, sent bool, err error) verdict {
-	b.Log.Warn("the gateway was not reached", slog.Bool("sent", sent), slog.Any("error", err))
 	if refusal := (*CredentialError)(nil); errors.As(err, &refusal) {
-		return verdict{answer: errorAnswer(m.id, codeRefused, "There is no credential for the gateway: "+refusal.Error()+". Nothing was executed.")}
+		b.noCredential(err)
+		unreached := (*url.Error)(nil) // the identity provider may be there soon; what it said, it says again
+		return verdict{
+			again:  errors.As(err, &unreached),
+			answer: errorAnswer(m.id, codeRefused, "There is no credential for the gateway: "+refusal.Error()+". Nothing was executed."),
+		}
 	}
+	b.notReached(sent, err)
 	if sent {
 		return verdict{answer: unknown(m)}
 	}
@@ -151,7 +162,7 @@ func (b *Bridge) refused(m message, res *http.Response) verdict {
 		code, answer = errorCode(got.raw), got.withID(m.id)
 	}
 	retry, _ := strconv.Atoi(res.Header.Get("Retry-After"))
-	v := verdict{answer: answer, wait: min(time.Duration(max(retry, 0))*time.Second, maxRetry)}
+	v := verdict{answer: answer, said: res.Header.Get("WWW-Authenticate"), wait: min(time.Duration(max(retry, 0))*time.Second, maxRetry)}
 	switch status := res.StatusCode; {
 	case status == http.StatusUnauthorized:
 		v.fresh = true
@@ -163,12 +174,21 @@ func (b *Bridge) refused(m message, res *http.Response) verdict {
 	case status == http.StatusServiceUnavailable && (code == gatewayStopping || code == gatewayDenied):
 		v.again = true
 	}
+	if answer != nil && !v.fresh {
+		b.fine()
+	}
 	if v.answer == nil {
-		text := fmt.Sprintf("The gateway answered with HTTP status %d.", res.StatusCode)
-		if res.StatusCode >= http.StatusInternalServerError {
-			text += " Whether the request was carried out is not known."
+		if !v.renew {
+			b.noGateway(res.StatusCode)
 		}
-		v.answer = errorAnswer(m.id, codeUnknown, text)
+		code, text := codeUnknown, fmt.Sprintf("The gateway answered with HTTP status %d.", res.StatusCode)
+		switch {
+		case res.StatusCode >= http.StatusInternalServerError:
+			text += " Whether the request was carried out is not known."
+		case res.StatusCode < http.StatusBadRequest, res.StatusCode == http.StatusNotFound, res.StatusCode == http.StatusMethodNotAllowed:
+			code, text = codeUnreachable, fmt.Sprintf("What answers at the address of the gateway is none (HTTP status %d). Nothing was executed.", res.StatusCode)
+		}
+		v.answer = errorAnswer(m.id, code, text)
 	}
 	return v
 }

@@ -63,6 +63,9 @@ func (b *Bridge) open(ctx context.Context, m message) error {
 		case v.again && time.Now().Before(until) && pause(ctx, max(v.wait, backoff(attempt))):
 			continue
 		}
+		if v.fresh {
+			b.notSignedIn(v.said)
+		}
 		b.finish(r, v.answer)
 		return nil
 	}
@@ -73,13 +76,14 @@ func (b *Bridge) hello(ctx context.Context, m message, fresh bool) (answer []byt
 	res, sent, err := b.send(ctx, http.MethodPost, m.raw, b.header(m), fresh)
 	if err != nil {
 		v = b.unsent(m, sent, err)
-		v.again = true // to initialize twice executes nothing
+		v.again = v.again || sent // to initialize twice executes nothing
 		return nil, v
 	}
 	defer func() { _ = res.Body.Close() }() // only read
 	if res.StatusCode != http.StatusOK {
 		return nil, b.refused(m, res)
 	}
+	b.fine()
 	got, err := b.firstAnswer(m, res)
 	if err != nil {
 		return nil, verdict{answer: errorAnswer(m.id, codeUnknown, "The gateway did not answer the handshake.")}

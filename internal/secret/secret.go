@@ -55,6 +55,7 @@ func (s Source) Read() (string, error) {
 		value, err = readFile(where)
 	default:
 		value, err = keyring.Get(service, where)
+		err = ofKeyring(err, where)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading the secret %s: %w", s, err)
@@ -63,6 +64,17 @@ func (s Source) Read() (string, error) {
 		return "", fmt.Errorf("reading the secret %s: it is empty", s)
 	}
 	return value, nil
+}
+
+// ofKeyring says what to do about an error of the keyring.
+func ofKeyring(err error, name string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, keyring.ErrNotFound):
+		return fmt.Errorf("%w; store it with: countersign secret set %s < FILE", err, name)
+	}
+	return fmt.Errorf("the keyring of this machine cannot be used: %w; env:NAME and file:PATH can", err)
 }
 
 func readFile(path string) (string, error) {
@@ -87,15 +99,17 @@ func Set(name, value string) error {
 		return errors.New("the secret is empty, or too long for one")
 	}
 	if err := keyring.Set(service, name, value); err != nil {
-		return fmt.Errorf("storing a secret in the keyring: %w", err)
+		return fmt.Errorf("storing a secret in the keyring: %w", ofKeyring(err, name))
 	}
 	return nil
 }
 
 // Delete takes a secret out of the keyring.
 func Delete(name string) error {
-	if err := keyring.Delete(service, name); err != nil {
+	if err := keyring.Delete(service, name); errors.Is(err, keyring.ErrNotFound) {
 		return fmt.Errorf("deleting %q from the keyring: %w", name, err)
+	} else if err != nil {
+		return fmt.Errorf("deleting %q from the keyring: %w", name, ofKeyring(err, name))
 	}
 	return nil
 }
