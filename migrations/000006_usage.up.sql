@@ -98,16 +98,27 @@ begin
       added_us = u.added_us + excluded.added_us,
       took = add_steps(u.took, excluded.took), added = add_steps(u.added, excluded.added),
       last_at = greatest(u.last_at, excluded.last_at), used_at = greatest(u.used_at, excluded.used_at)
+  ), few as materialized (
+    select hour, day, case grouping(server, tool, agent, subject) when 15 then 'all' when 7 then 'server' when 3 then 'tool' when 13 then 'agent' when 1 then 'tool_agent' else 'subject' end as part,
+           coalesce(server, '') as server, coalesce(tool, '') as tool, coalesce(agent, '') as agent, coalesce(subject, '') as subject, kind, model,
+           sum(calls) as calls, sum(allowed) as allowed, sum(denied) as denied, sum(held) as held, sum(failed) as failed, sum(errors) as errors, sum(request_tokens) as request_tokens, sum(response_tokens) as response_tokens,
+           array[sum(took[1]), sum(took[2]), sum(took[3]), sum(took[4]), sum(took[5]), sum(took[6]), sum(took[7]), sum(took[8]), sum(took[9]), sum(took[10]), sum(took[11]), sum(took[12]), sum(took[13]), sum(took[14]), sum(took[15]), sum(took[16]), sum(took[17]), sum(took[18]), sum(took[19])] as took,
+           array[sum(added[1]), sum(added[2]), sum(added[3]), sum(added[4]), sum(added[5]), sum(added[6]), sum(added[7]), sum(added[8]), sum(added[9]), sum(added[10]), sum(added[11]), sum(added[12]), sum(added[13]), sum(added[14]), sum(added[15]), sum(added[16]), sum(added[17]), sum(added[18]), sum(added[19])] as added,
+           max(last_at) as last_at
+    from fine
+    group by hour, day, kind, model, grouping sets ((), (server), (server, tool), (agent), (server, tool, agent), (subject))
   ), parts as (
     insert into usage_parts as u (step, at, part, server, tool, agent, subject, kind, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at)
-    select s.step, s.at, case grouping(server, tool, agent, subject) when 15 then 'all' when 7 then 'server' when 3 then 'tool' when 13 then 'agent' when 1 then 'tool_agent' else 'subject' end,
-           coalesce(server, ''), coalesce(tool, ''), coalesce(agent, ''), coalesce(subject, ''), kind, model, sum(calls), sum(allowed), sum(denied), sum(held), sum(failed), sum(errors), sum(request_tokens), sum(response_tokens),
+    select 'hour' as step, hour as at, part, server, tool, agent, subject, kind, model, calls, allowed, denied, held, failed, errors, request_tokens, response_tokens, took, added, last_at
+    from few
+    union all
+    select 'day', day, part, server, tool, agent, subject, kind, model, sum(calls), sum(allowed), sum(denied), sum(held), sum(failed), sum(errors), sum(request_tokens), sum(response_tokens),
            array[sum(took[1]), sum(took[2]), sum(took[3]), sum(took[4]), sum(took[5]), sum(took[6]), sum(took[7]), sum(took[8]), sum(took[9]), sum(took[10]), sum(took[11]), sum(took[12]), sum(took[13]), sum(took[14]), sum(took[15]), sum(took[16]), sum(took[17]), sum(took[18]), sum(took[19])],
            array[sum(added[1]), sum(added[2]), sum(added[3]), sum(added[4]), sum(added[5]), sum(added[6]), sum(added[7]), sum(added[8]), sum(added[9]), sum(added[10]), sum(added[11]), sum(added[12]), sum(added[13]), sum(added[14]), sum(added[15]), sum(added[16]), sum(added[17]), sum(added[18]), sum(added[19])],
            max(last_at)
-    from fine, lateral (values ('hour', hour), ('day', day)) as s (step, at)
-    group by s.step, s.at, kind, model, grouping sets ((), (server), (server, tool), (agent), (server, tool, agent), (subject))
-    order by 1, 2, 3, 4, 5, 6, 7, 8, 9
+    from few
+    group by day, part, server, tool, agent, subject, kind, model
+    order by step, at, part, server, tool, agent, subject, kind, model
     on conflict (step, part, at, server, tool, agent, subject, kind, model) do update set
       calls = u.calls + excluded.calls,
       allowed = u.allowed + excluded.allowed,
