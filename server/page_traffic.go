@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -96,16 +97,14 @@ func (s *Server) readRecent(c echo.Context, who identity.Principal, f usage.Filt
 
 // askedWords is what the server may ask of clients, and how many calls ended because it asked for more.
 func (s *Server) askedWords(c echo.Context, who identity.Principal, server registry.Server, since time.Time) (string, error) {
-	words := "It may ask clients for "
-	for i, r := range server.Requests {
-		if i > 0 {
-			words += ", "
-		}
-		words += string(r)
+	asks := []string{"nothing"}
+	if len(server.Requests) > 0 {
+		asks = nil
 	}
-	if len(server.Requests) == 0 {
-		words += "nothing"
+	for _, r := range server.Requests {
+		asks = append(asks, string(r))
 	}
+	words := "It may ask clients for " + strings.Join(asks, ", ")
 	over, err := s.usage.Overasked(c.Request().Context(), who, server.Name, since)
 	switch {
 	case err != nil:

@@ -88,8 +88,17 @@ func TestEachQuestionFindsItsPart(t *testing.T) {
 		}))
 	}
 	filters := []Filter{
-		{}, {Server: "com.acme/s1"}, {Tool: "t1"}, {Server: "com.acme/s1", Tool: "t1"}, {Agent: "a1"}, {Subject: "p1"}, {Model: "m1"}, {Kind: "tool"},
-		{Server: "com.acme/s0", Agent: "a0"}, {Tool: "t0", Agent: "a0", Model: "m0"}, {Agent: "a0", Subject: "p1"},
+		{},
+		{Server: "com.acme/s1"},
+		{Tool: "t1"},
+		{Server: "com.acme/s1", Tool: "t1"},
+		{Agent: "a1"},
+		{Subject: "p1"},
+		{Model: "m1"},
+		{Kind: "tool"},
+		{Server: "com.acme/s0", Agent: "a0"},
+		{Tool: "t0", Agent: "a0", Model: "m0"},
+		{Agent: "a0", Subject: "p1"},
 	}
 	for _, f := range filters {
 		for _, by := range Bys() {
