@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -261,7 +262,7 @@ func (w *clientsWorld) modernAsksItsUser(t *testing.T) {
 	w.executed(t, "after the second call", before, 1)
 }
 
-// claudeCodeConnects adds the server as its user would. What it shows of a held call needs a model, so it is not here.
+// claudeCodeConnects adds the server as its user would, by its address and as a process. What it shows of a held call needs a model, so it is not here.
 func (w *clientsWorld) claudeCodeConnects(t *testing.T) {
 	home := t.TempDir()
 	claude := func(args ...string) string {
@@ -279,10 +280,12 @@ func (w *clientsWorld) claudeCodeConnects(t *testing.T) {
 		return out.String()
 	}
 	claude("add", "--scope", "user", "--transport", "http", "orders", w.address, "--header", "Authorization: Bearer ${GATEWAY_TOKEN}")
-	if out := claude("list"); !regexp.MustCompile(`(?m)^orders: .*✓ Connected$`).MatchString(out) {
+	claude("add", "bridged", "--scope", "user", "-e", runMain+"=1", "-e", "AGENT_TOKEN="+w.token, "--",
+		os.Args[0], "connect", "org.example/orders", "--gateway", w.gateway, "--secret", "env:AGENT_TOKEN")
+	if out := claude("list"); len(regexp.MustCompile(`(?m)^(orders|bridged): .*✓ Connected$`).FindAllString(out, -1)) != 2 {
 		t.Errorf("claude mcp list:\n%s", out)
 	}
-	if out := claude("get", "orders"); !strings.Contains(out, "✓ Connected") {
+	if out := claude("get", "bridged"); !strings.Contains(out, "✓ Connected") {
 		t.Errorf("claude mcp get:\n%s", out)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"countersign/internal/bridge"
@@ -35,6 +37,7 @@ func (cmd connectCmd) Run(ctx context.Context, c *console) error {
 	if err != nil {
 		return codeError{exitUsage, err.Error()}
 	}
+	signal.Ignore(syscall.SIGPIPE) // a client that left is an error of ours to tell: the session is closed first
 	b := &bridge.Bridge{
 		Endpoint: strings.TrimSuffix(gateway, "/") + "/mcp/" + cmd.Server, HTTP: bridgeClient(), Token: source.Token, Log: c.log,
 	}

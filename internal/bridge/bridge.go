@@ -46,7 +46,8 @@ type Bridge struct {
 	// Patience is how long a request that was not carried out is tried again; 0: 15 s.
 	Patience time.Duration
 
-	life    context.Context //nolint:containedctx // of the session's stream, which outlasts the request that opens it
+	life    context.Context         //nolint:containedctx // of the session's stream, which outlasts the request that opens it
+	stop    context.CancelCauseFunc // ends Run
 	out     io.Writer
 	writing sync.Mutex
 
@@ -73,21 +74,21 @@ type running struct {
 func (b *Bridge) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	b.life, b.out = ctx, out
+	b.life, b.stop, b.out = ctx, stop, out
 	b.running, b.headers = map[string]*running{}, map[string]json.RawMessage{}
 	if b.Patience == 0 {
 		b.Patience = 15 * time.Second
 	}
 	read := make(chan error, 1)
-	go func() { read <- b.readAll(ctx, in, stop) }()
+	go func() { read <- b.readAll(ctx, in) }()
 	var err error
 	select {
 	case err = <-read:
 		b.await(ctx, lastWords)
 	case <-ctx.Done(): // the reader may be stuck in its Read; it ends with the process
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			err = cause
-		}
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
 	}
 	stop(nil)
 	b.work.Wait()
@@ -96,7 +97,7 @@ func (b *Bridge) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 // readAll handles the client's lines, one after the other.
-func (b *Bridge) readAll(ctx context.Context, in io.Reader, stop context.CancelCauseFunc) error {
+func (b *Bridge) readAll(ctx context.Context, in io.Reader) error {
 	lines := bufio.NewReaderSize(in, 64<<10)
 	for ctx.Err() == nil {
 		line, tooLong, err := readLine(lines)
@@ -104,7 +105,6 @@ func (b *Bridge) readAll(ctx context.Context, in io.Reader, stop context.CancelC
 			_ = b.answerError(nil, codeInvalidRequest, fmt.Sprintf("The message is larger than %d MiB.", maxLine>>20))
 		} else if len(line) > 0 {
 			if err := b.handle(ctx, line); err != nil {
-				stop(err)
 				return err
 			}
 		}
@@ -191,7 +191,7 @@ func (b *Bridge) finish(r *running, answer []byte) {
 	quiet := r.quiet
 	b.mu.Unlock()
 	if mine && !quiet {
-		_ = b.write(answer) // the reader's own writes notice that the client is gone
+		_ = b.write(answer) // it ends all when the client is gone
 	}
 }
 
@@ -243,14 +243,15 @@ func (b *Bridge) await(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// write sends one message to the client, in one line.
+// write sends one message to the client, in one line. When the client is gone, that is the end of Run.
 func (b *Bridge) write(message []byte) error {
 	line := oneLine(message)
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	if _, err := b.out.Write(append(line, '\n')); err != nil {
-		b.Log.Error("the client does not read", slog.Any("error", err))
-		return fmt.Errorf("writing to the client: %w", err)
+		err = fmt.Errorf("writing to the client: %w", err)
+		b.stop(err)
+		return err
 	}
 	return nil
 }

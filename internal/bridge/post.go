@@ -241,7 +241,7 @@ func (b *Bridge) passUntil(stream *eventReader, m message, r *running) bool {
 		case err != nil:
 			b.Log.Warn("a message of the gateway was dropped", slog.Any("error", err))
 		case !got.answer:
-			_ = b.write(got.raw) // the reader's own writes notice that the client is gone
+			_ = b.write(got.raw) // it ends all when the client is gone
 		case string(got.id) == string(m.id):
 			return b.deliver(m, r, got).over
 		default:

@@ -129,7 +129,7 @@ func (b *Bridge) firstAnswer(m message, res *http.Response) (received, error) {
 		case err == nil && got.answer && string(got.id) == string(m.id):
 			return got, nil
 		case err == nil && !got.answer:
-			_ = b.write(got.raw) // the reader's own writes notice that the client is gone
+			_ = b.write(got.raw) // it ends all when the client is gone
 		}
 	}
 }
@@ -255,7 +255,7 @@ func (b *Bridge) passAll(stream *eventReader) {
 		case got.answer:
 			b.late(got)
 		default:
-			_ = b.write(got.raw) // the reader's own writes notice that the client is gone
+			_ = b.write(got.raw) // it ends all when the client is gone
 		}
 	}
 }

@@ -112,6 +112,38 @@ func overheard(t *testing.T, on http.HandlerFunc, noKey error) (log, said string
 	return logged.String(), told.String()
 }
 
+// TestClientThatIsGone: what cannot be written ends the bridge, with the session.
+func TestClientThatIsGone(t *testing.T) {
+	t.Parallel()
+	ended := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			ended <- r.Header.Get("Mcp-Session-Id")
+			return
+		}
+		w.Header().Set("Mcp-Session-Id", "s1")
+		answer(w, `{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}`)
+	}))
+	defer server.Close()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	in, write := io.Pipe()
+	defer func() { _ = write.Close() }()
+	go func() { _, _ = io.WriteString(write, hello+"\n") }() // and it never closes its side
+	gone, out := io.Pipe()
+	_ = gone.Close()
+	b := &bridge.Bridge{
+		Endpoint: server.URL, HTTP: &http.Client{Transport: transport}, Log: slog.New(slog.DiscardHandler),
+		Token: func(context.Context, bool) (string, error) { return "t", nil },
+	}
+	if err := b.Run(t.Context(), in, out); err == nil || !strings.Contains(err.Error(), "writing to the client") {
+		t.Errorf("it ended with %v", err)
+	}
+	if id := <-ended; id != "s1" {
+		t.Errorf("the session that was closed is %q", id)
+	}
+}
+
 // locked is a buffer for two.
 type locked struct {
 	mu  sync.Mutex
