@@ -136,4 +136,7 @@ func TestAutomationEndsKeysAndMakesNone(t *testing.T) {
 		t.Error("the end of a key did not move the policy")
 	}
 	admin.call(post, end, `{}`).wantProblem(t, http.StatusConflict, "key_ended")
+	if n := read[int](w, `select count(*) from audit_events where kind in ('agent.key_created', 'agent.key_ended')`); n != 2 {
+		t.Errorf("%d events say that a key was made and ended", n)
+	}
 }

@@ -27,8 +27,8 @@ type Recorded struct {
 }
 
 // Record stores records of calls, as the gateway that decided them reports them, and adds up those that are new. One
-// that was sent before is ignored, so that a gateway may send a batch again. A time in the future becomes the present. It
-// needs a gateway's credential.
+// that was sent before is ignored, so that a gateway may send a batch again. A time in the future becomes the present, and
+// names in calls are made fit to be kept. It needs a gateway's credential.
 //
 // Problems: TooLarge too_many_calls; Invalid invalid_call_record. Then nothing was stored.
 func (l *Ledger) Record(ctx context.Context, who identity.Principal, calls []client.CallRecord) (Recorded, error) {
