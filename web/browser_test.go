@@ -58,6 +58,25 @@ func screens(i int, s story) []screen {
 	return []screen{phone}
 }
 
+// alike are the variants that show nothing which another story does not show the browser: what differs is words, and the
+// tests that parse the pages read those.
+var alike = map[string]bool{
+	"usage month": true, "usage lone": true, "calls none": true, "calls closed": true, "unknown servers none": true,
+	"alert rules reader": true, "alerts none": true, "prices none": true, "agents empty": true,
+	"clients reader": true, "clients empty": true, "drift empty": true, "drift never looked": true, "drift filtered": true,
+	"drift review reader": true, "drift review gone": true, "drift review calm": true, "drift review noted": true,
+	"guardrails reader": true, "guardrails stopped": true, "guardrails empty": true, "guardrail form limit": true,
+	"guardrail form nothing": true, "guardrail form budget": true, "guardrail form response": true,
+	"import preview no team": true, "import preview nothing": true, "import preview stopped": true,
+	"grants stopped": true, "grants empty": true, "grants none used": true, "grant form nothing": true, "grant form mistake": true,
+	"policy empty": true, "policy one": true, "revisions empty": true, "revision first": true, "rollback nothing": true,
+	"policy tests empty": true, "policy tests stopped": true, "access empty": true, "access nobody": true,
+	"suspensions reader": true, "suspensions stopped": true, "suspensions empty": true,
+	"server unseen": true, "server filtered": true, "server empty": true, "server versions empty": true, "server access closed": true,
+	"server settings reader": true, "server settings retired": true, "sprawl later": true,
+	"servers filtered": true, "servers empty": true, "discovery reader": true, "teams empty": true, "gateways empty": true,
+}
+
 const overflows = `document.documentElement.scrollWidth > innerWidth
 	? [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .term, .vh")).slice(0, 5)
 		.map(e => e.tagName + "." + e.className).concat(["the page is " + document.documentElement.scrollWidth + " wide"]) : []`
@@ -71,6 +90,9 @@ func TestStoriesInABrowser(t *testing.T) {
 	b := browsertest.Open(t)
 	complaints := b.Complaints()
 	for i, s := range all {
+		if alike[s.name] {
+			continue
+		}
 		b.Screen(1280, "light")
 		b.Go(fmt.Sprintf("%s/%d", srv.URL, i))
 		for _, screen := range screens(i, s) {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -87,7 +88,7 @@ func callerList() []Caller {
 func serverSettings() ServerSettings {
 	return ServerSettings{
 		Server: serverOf("settings"), Teams: []Option{{"t1", "Payments", true}, {"t2", "Commerce", false}}, Form: "edit",
-		Typed:    ServerForm{Title: "Stripe", Description: "Payments, refunds and disputes of the shop.", Labels: "money, env=prod", Transport: "streamable_http"},
+		Typed:    ServerForm{Title: "Stripe", Description: "Payments, refunds and disputes of the shop.", Labels: "money, env=prod", Transport: "streamable_http", Requests: clientRequests("elicitation")},
 		Commands: []Option{{"", "None", true}, {"filesystem sha256:aa", "filesystem, by laptops", false}},
 		Endpoints: []EndpointLine{
 			{"streamable_http", "https://mcp.stripe.example/v1", digest, noon.Add(-300 * time.Hour), nil},
@@ -95,4 +96,17 @@ func serverSettings() ServerSettings {
 		},
 		Timeline: timelineOf("server.registered", "Jonas Weber", "server.pinned", "Ines Roth"), CreatedBy: "Jonas Weber", CreatedAt: noon.Add(-2000 * time.Hour),
 	}
+}
+
+// clientRequests are what a server may be let ask of clients; those that are allowed are ticked.
+func clientRequests(allowed ...string) []Option {
+	out := []Option{
+		{Value: "elicitation", Label: "Elicitation: have the user fill in a form that the server words, or open an address that it names"},
+		{Value: "roots", Label: "Roots: learn which folders of the user's machine the client works on"},
+		{Value: "sampling", Label: "Sampling: have the client's model answer what the server writes, at the client's cost and with what it knows"},
+	}
+	for i, o := range out {
+		out[i].Selected = slices.Contains(allowed, o.Value)
+	}
+	return out
 }

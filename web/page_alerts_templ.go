@@ -348,7 +348,7 @@ func openAlert(p Page, v Alerts, a AlertLine) templ.Component {
 			}
 		}
 		var templ_7745c5c3_Var10 string
-		templ_7745c5c3_Var10, templ_7745c5c3_Err = templ.JoinStringErrs("since ")
+		templ_7745c5c3_Var10, templ_7745c5c3_Err = templ.JoinStringErrs("began ")
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_alerts.templ`, Line: 99, Col: 14}
 		}
