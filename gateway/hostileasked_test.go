@@ -30,7 +30,7 @@ func hostileForms() map[string]struct {
 		"looking ahead":                           {object(`{"pattern":"(?=a)a"}`), true},
 		"a pattern that takes others for ever":    {object(`{"pattern":"^(a+)+$"}`), true},
 		"a number without end":                    {object(`{"maximum":1e99999999}`), true},
-		"a great many values":                     {object(`{"enum":[` + strings.Repeat(`"v",`, 200_000) + `"v"]}`), true},
+		"a great many values":                     {object(`{"enum":[` + strings.Repeat(`"v",`, 20_000) + `"v"]}`), true},
 		"a key twice":                             {`{"type":"object","type":"array"}`, false},
 		"nested deeper than anything is read":     {strings.Repeat(`{"not":`, 2_000) + "{}" + strings.Repeat("}", 2_000), false},
 		"nested a million times, and never ended": {strings.Repeat(`[`, 1_000_000), false},

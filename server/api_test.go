@@ -264,6 +264,12 @@ func TestStatusTellsAGatewayWhoItIs(t *testing.T) {
 	if diff := cmp.Diff(client.StatusReply{GatewayID: g.ID, Name: "edge", AudienceID: g.AudienceID, Resource: g.Resource}, reply); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	for i, process := range []string{"a", "b", "a"} { // who comes back after the other is a second one
+		said := into[client.StatusReply](t, g.call(http.MethodPut, client.PathStatus, client.Status{Instance: "i1"}, client.HeaderProcess, process).want(t, http.StatusOK))
+		if said.SharedInstance != (i == 2) {
+			t.Errorf("report %d: %+v", i, said)
+		}
+	}
 	g.call(http.MethodPut, client.PathStatus, client.Status{}).wantProblem(t, http.StatusBadRequest, "invalid_status")
 	w.signIn("vera").get("/gateways/"+g.ID).want(t, http.StatusOK, "i1")
 }
