@@ -16,7 +16,7 @@ func newSlowStand(t *testing.T, s func(change func(*Config)) *stand) (_ *stand, 
 	t.Helper()
 	const little = 300 * time.Millisecond
 	stand := s(func(c *Config) { c.Callers = CallerTimeouts{Header: little, Body: little, Take: little} })
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func (n narrow) Accept() (net.Conn, error) {
 // slowCaller is a connection on which a caller takes its time.
 func slowCaller(t testing.TB, address string) *net.TCPConn {
 	t.Helper()
-	conn, err := net.Dial("tcp", address) //nolint:noctx // a test's
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

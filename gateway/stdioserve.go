@@ -74,13 +74,13 @@ func (x *exchange) tellStdio() error {
 
 // requestStdio finds a process that is ready, and asks it.
 func (x *exchange) requestStdio() error {
-	ctx, patience, end := x.endurance(x.r.Context())
+	_, patience, end := x.endurance(x.r.Context())
 	defer end()
 	x.patience = patience
 	began := x.g.now()
 	i, err := x.instance()
 	if err == nil {
-		err = i.await(ctx)
+		err = i.await(patience.watched)
 	}
 	x.log.upstream += x.g.now().Sub(began)
 	if err != nil {
@@ -89,7 +89,7 @@ func (x *exchange) requestStdio() error {
 		x.finish(false)
 		return x.notStarted(err)
 	}
-	return x.askStdio(ctx, i)
+	return x.askStdio(i)
 }
 
 // notStarted answers when there is no process to ask. Nothing was executed.
@@ -149,7 +149,7 @@ func (i *instance) translate(m *message, body []byte) []byte {
 
 // askStdio sends a request to the process and answers with what it says: as one JSON message, or, as soon as the server
 // says something before it, as a stream of events.
-func (x *exchange) askStdio(ctx context.Context, i *instance) error {
+func (x *exchange) askStdio(i *instance) error {
 	if !x.modern && len(i.process.known(x.message.id)) > 0 { // a stateless caller's connections choose their ids apart
 		return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, message: sentence(errSameID)}
 	}
@@ -168,7 +168,7 @@ func (x *exchange) askStdio(ctx context.Context, i *instance) error {
 	}
 	x.log.sent = true
 	a := &stdioAnswer{x: x, i: i, flight: f}
-	answer, err := a.wait(ctx)
+	answer, err := a.wait()
 	x.log.upstream += x.g.now().Sub(began)
 	if answer != nil || err != nil {
 		x.judgeProcess(i, err)
@@ -216,8 +216,7 @@ func (a *stdioAnswer) deliver(answer []byte) error {
 }
 
 // wait returns the answer with the caller's id, or nil when the stream ended without one. What comes before it goes out.
-// ctx ends when the caller is gone, or the patience with the server is at its end.
-func (a *stdioAnswer) wait(ctx context.Context) ([]byte, error) {
+func (a *stdioAnswer) wait() ([]byte, error) {
 	x := a.x
 	if x.message.method != "initialize" { // that is how its process starts
 		x.patience.enter(waiting, x.patience.FirstByte)
@@ -258,8 +257,8 @@ func (a *stdioAnswer) wait(ctx context.Context) ([]byte, error) {
 			a.giveUp(callerGone)
 			a.write([]byte(farewell))
 			return nil, nil
-		case <-ctx.Done():
-			return nil, a.impatient(ctx)
+		case <-x.patience.watched.Done(): // the caller is gone, or the patience at its end
+			return nil, a.impatient()
 		}
 	}
 }
@@ -271,13 +270,13 @@ func (a *stdioAnswer) word() {
 }
 
 // impatient is the end of a request that is waited for no longer.
-func (a *stdioAnswer) impatient(ctx context.Context) error {
+func (a *stdioAnswer) impatient() error {
 	if a.x.r.Context().Err() != nil {
 		a.giveUp(callerGone)
 		return a.x.r.Context().Err()
 	}
 	a.giveUp(tookLong)
-	err := context.Cause(ctx)
+	err := context.Cause(a.x.patience.watched)
 	if errors.Is(err, errSlow) {
 		a.i.process.kill() // it never started
 	}

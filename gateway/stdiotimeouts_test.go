@@ -56,7 +56,7 @@ func exists(file string) bool {
 
 // noted reads what the server of a stand noted.
 func (s *stand) noted(file string) string {
-	text, _ := os.ReadFile(filepath.Join(s.gateway.config().Commands["orders"].Dir, file)) //nolint:gosec // a test's directory
+	text, _ := os.ReadFile(filepath.Join(s.gateway.config().Commands["orders"].Dir, file))
 	return string(text)
 }
 

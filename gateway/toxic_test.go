@@ -72,7 +72,7 @@ func (i *impatient) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		cancel(err)
 	}
-	return res, err //nolint:bodyclose // it is the caller's; the context ends with that of the request
+	return res, err
 }
 
 // newToxicStand has a bad line to its server, and one to its control plane.
