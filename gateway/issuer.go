@@ -62,24 +62,27 @@ func newIssuer(cfg Issuer, hc *http.Client, now func() time.Time) *issuer {
 // open verifies a signature and returns what was signed.
 func (i *issuer) open(ctx context.Context, signed *jose.JSONWebSignature) ([]byte, error) {
 	header := signed.Signatures[0].Protected
-	candidates, err := i.candidates(ctx, header.KeyID, header.Algorithm)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range candidates {
-		if payload, err := signed.Verify(key.Key); err == nil {
-			return payload, nil
+	for _, other := range []bool{false, true} { // a token that names no key, or an old name, may be by a new one
+		candidates, err := i.candidates(ctx, header.KeyID, header.Algorithm, other)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range candidates {
+			if payload, err := signed.Verify(key.Key); err == nil {
+				return payload, nil
+			}
 		}
 	}
 	return nil, errSignature
 }
 
-// candidates returns the keys that may have made a signature. A token without a key id may be by any of a few.
-func (i *issuer) candidates(ctx context.Context, kid, algorithm string) ([]jose.JSONWebKey, error) {
+// candidates returns the keys that may have made a signature. A token without a key id may be by any of a few. With other,
+// those that we have did not.
+func (i *issuer) candidates(ctx context.Context, kid, algorithm string, other bool) ([]jose.JSONWebKey, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	found := i.matching(kid, algorithm)
-	if age := i.now().Sub(i.fetched); len(found) == 0 || age > keysFresh {
+	if age := i.now().Sub(i.fetched); other || len(found) == 0 || age > keysFresh {
 		err := i.refresh(ctx)
 		if err != nil && (i.fetched.IsZero() || age > keysUsed) {
 			return nil, err
@@ -120,6 +123,9 @@ func (i *issuer) refresh(ctx context.Context) error {
 	}
 	if metadata.Issuer != i.name {
 		return fmt.Errorf("%w: its metadata names another issuer", errIssuerUnreachable)
+	}
+	if strings.HasPrefix(i.name, "https://") && !strings.HasPrefix(metadata.Keys, "https://") {
+		return fmt.Errorf("%w: its metadata names keys that anybody on the way could replace", errIssuerUnreachable)
 	}
 	var keys jose.JSONWebKeySet
 	if err := i.get(ctx, metadata.Keys, &keys); err != nil {
