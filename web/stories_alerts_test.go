@@ -57,7 +57,7 @@ func prices() Prices {
 		New: PriceForm{Currency: "EUR"},
 		Prices: []PriceLine{
 			{PriceForm{ID: "prc_1", Model: "claude-sonnet-*", Currency: "EUR", Input: "3.00", Output: "15.00", Version: 2}, "Jonas Weber", noon.Add(-90 * time.Hour)},
-			{PriceForm{ID: "prc_2", Model: "gpt-6", Currency: "USD", Input: "2.50", Output: "10.00", Version: 1}, "Jonas Weber", noon.Add(-400 * time.Hour)},
+			{PriceForm{ID: "prc_2", Model: "gpt-6", From: "2026-11-01", Currency: "USD", Input: "2.50", Output: "10.00", Version: 1}, "Jonas Weber", noon.Add(-400 * time.Hour)},
 		},
 	}
 }
