@@ -252,3 +252,24 @@ func TestJavaScriptKnowsTheVectors(t *testing.T) {
 		}
 	}
 }
+
+// A key signs in as the same principal there as here, and neither takes one that is over, or is not of the policy.
+func TestJavaScriptFindsWhoseKeyItIs(t *testing.T) {
+	t.Parallel()
+	ask := nodetest.Talk(t, answers)
+	ix := indexWith(t, []policy.Key{keyOf("csa_two", "robot"), keyOf("csa_one", "nightly")}, nil)
+	end := ix.AgentKey(policy.HashKey("csa_one")).NotAfter
+	for key, agent := range map[string]string{
+		"csa_one": "nightly", "csa_two": "robot", "": "", "csa_": "", "csa_One": "", "csa_one ": "", policy.HashKey("csa_one").String(): "",
+	} {
+		for now, open := range map[time.Time]bool{end.Add(-time.Second): true, end: false} {
+			var got *policy.Principal
+			ask(t, map[string]any{"keys": string(must(json.Marshal(ix.Document()))(t)), "key": key, "now": now}, &got)
+			if want := agent != "" && open; (got != nil) != want {
+				t.Errorf("%q at %v: %v", key, now, got)
+			} else if want && (got.Agent != agent || got.Subject != policy.KeySubject(agent) || got.Issuer != ix.Document().Issuer || got.Groups == nil) {
+				t.Errorf("%q is %+v", key, got)
+			}
+		}
+	}
+}

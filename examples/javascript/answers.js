@@ -1,10 +1,11 @@
-// Answers the questions of a test: each line of the input is {document, requests} or {call}, and each line of the output
+// Answers the questions of a test: each line of the input is {document, requests}, {keys, key, now} or {call}, and each line of the output
 // says what this gateway makes of it. The tests of the control plane run it beside their own evaluator.
 //
 //   echo '{"document": …, "requests": [{"server": "com.example/orders", …}]}' | node answers.js
 
 import { createInterface } from "node:readline";
 
+import { keyHolder } from "./agentkey.js";
 import { Policy } from "./decide.js";
 import { callDigest, canonicalArguments, exact, readArguments } from "./digest.js";
 import { readDocument } from "./document.js";
@@ -25,6 +26,7 @@ const answers = {
       return { outcome, reason, approval, step_up: stepUp, limits: ids(limits), budgets: ids(budgets), max_response_bytes: maxResponseBytes };
     });
   },
+  keys: ({ keys: document, key, now }) => keyHolder(readDocument(document), key, new Date(now)),
   exact: ({ exact: text }) => exact(text),
   arguments: ({ arguments: text }) => canonicalArguments(readArguments(text)),
   call: ({ call: text }) => {
