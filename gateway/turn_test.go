@@ -47,7 +47,7 @@ func (s *stand) turn() (next string) {
 	return `"requestState":"` + asked.State + `","inputResponses":{"who":{"action":"accept","content":{"name":"Al"}},"more":1},`
 }
 
-func TestApprovedCallGoesOn(t *testing.T) {
+func TestApprovedCallGoesOn(t *testing.T) { //nolint:tparallel // the cases share a world, one after the other
 	t.Parallel()
 	newTurn := func(t *testing.T) (*stand, string) {
 		t.Helper()

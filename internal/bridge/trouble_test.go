@@ -35,21 +35,25 @@ func TestWhatPeopleAreTold(t *testing.T) {
 	}{
 		"a key that was ended": {
 			challenged(`Bearer error="invalid_token", error_description="the key was ended"`), nil,
-			[]string{"the gateway refused the credential", "the key was ended", "Access → Agents"}, `Not signed in.`,
+			[]string{"the gateway refused the credential", "the key was ended", "Access → Agents"},
+			`Not signed in.`,
 		},
 		"a sign-in that is not enough": {
 			challenged(`Bearer error="insufficient_user_authentication", error_description="A second factor is required", acr_values="phr"`), nil,
-			[]string{"the gateway refused the credential", "A second factor is required", "sign in again"}, `Not signed in.`,
+			[]string{"the gateway refused the credential", "A second factor is required", "sign in again"},
+			`Not signed in.`,
 		},
 		"an address of something else": {http.NotFound, nil, []string{"what answers is no gateway", "status=404", "--gateway"}, "Nothing was executed"},
 		"an address that leads on": {
 			http.RedirectHandler("https://elsewhere.example/", http.StatusFound).ServeHTTP, nil,
-			[]string{"what answers is no gateway", "status=302"}, "Nothing was executed",
+			[]string{"what answers is no gateway", "status=302"},
+			"Nothing was executed",
 		},
 		"nobody there": {nil, nil, []string{"the gateway was not reached", "--gateway"}, "cannot be reached. Nothing was executed"},
 		"no credential": {
 			challenged(""), errors.New("the identity provider answered 400"),
-			[]string{"there is no credential for the gateway", "the identity provider answered 400", "--secret"}, "There is no credential",
+			[]string{"there is no credential for the gateway", "the identity provider answered 400", "--secret"},
+			"There is no credential",
 		},
 		"something that passes": {
 			func(w http.ResponseWriter, r *http.Request) {
