@@ -58,6 +58,7 @@ type guarded struct {
 	token        string          // that was carried
 	redemption   string          // of a call that was approved
 	requestBytes int
+	waited       time.Duration // for people
 	took         time.Duration // by the tool
 	failed       bool          // the tool returned an error
 }
@@ -77,12 +78,14 @@ func (c *guarded) call(ctx context.Context, arguments json.RawMessage, run Tool)
 	if err != nil {
 		return nil, err
 	}
+	asked := c.g.now()
 	release, err := c.g.calls.alone(ctx, digest)
 	if err != nil {
 		return nil, notExecuted(ReasonUnavailable, err, "NOT EXECUTED: the request was given up.")
 	}
 	defer release()
 	token, err := c.confirmation(ctx, call, digest)
+	c.waited = c.g.now().Sub(asked)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +242,7 @@ func (c *guarded) record(size int, err error) {
 		Decision: AllowedCall, Reason: string(policy.ReasonAllowed), Subject: p.Subject, Agent: p.Agent, Model: p.Model,
 		ModelAssurance: p.ModelAssurance, Instance: c.g.Client.Instance(),
 		RequestTokens: int64(room.Tokens(c.requestBytes)), ResponseTokens: int64(room.Tokens(size)), UpstreamUS: c.took.Microseconds(),
-		RequestBytes: int64(c.requestBytes), ResponseBytes: int64(size), DurationUS: now.Sub(c.began).Microseconds(),
+		RequestBytes: int64(c.requestBytes), ResponseBytes: int64(size), DurationUS: (now.Sub(c.began) - c.waited).Microseconds(),
 	}
 	if c.current != nil {
 		r.Revision = c.current.Revision

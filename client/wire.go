@@ -300,10 +300,10 @@ type CallRecord struct {
 	ResponseBytes  int64            `json:"response_bytes"`
 	RequestTokens  int64            `json:"request_tokens,omitempty"`  // estimated, of the arguments
 	ResponseTokens int64            `json:"response_tokens,omitempty"` // estimated, of what came back
-	DurationUS     int64            `json:"duration_us"`
-	UpstreamUS     int64            `json:"upstream_us,omitempty"` // how much of it the server took; the rest is what the gateway added
-	ToolError      bool             `json:"tool_error,omitempty"`  // the server answered with an error
-	Filtered       int              `json:"filtered,omitempty"`    // texts of the result that the output filter changed
+	DurationUS     int64            `json:"duration_us"`               // without the time in which people decided
+	UpstreamUS     int64            `json:"upstream_us,omitempty"`     // how much of it the server took; the rest is what the gateway added
+	ToolError      bool             `json:"tool_error,omitempty"`      // the server answered with an error
+	Filtered       int              `json:"filtered,omitempty"`        // texts of the result that the output filter changed
 }
 
 // CallBatch is the body of POST /v1/calls. A record that was sent before is ignored (by call_id).

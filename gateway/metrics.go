@@ -102,7 +102,7 @@ func (m *metrics) count(x *exchange, r *client.CallRecord) {
 	m.tokens.WithLabelValues(server, "response").Observe(float64(r.ResponseTokens))
 	m.upstream.WithLabelValues(server).Observe(x.log.upstream.Seconds())
 	took := time.Duration(r.DurationUS) * time.Microsecond
-	m.added.WithLabelValues(server).Observe(max(took-x.log.upstream-x.log.waited, 0).Seconds())
+	m.added.WithLabelValues(server).Observe(max(took-x.log.upstream, 0).Seconds())
 	if r.ToolError {
 		m.errors.WithLabelValues(server).Inc()
 	}

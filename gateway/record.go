@@ -112,7 +112,7 @@ func (x *exchange) callRecord() client.CallRecord {
 		Subject: clip(p.Subject, 256), Agent: clip(p.Agent, 256), Model: clip(p.Model, 256), ModelAssurance: p.ModelAssurance,
 		RequestBytes: x.log.requestBytes, ResponseBytes: x.log.responseBytes,
 		RequestTokens: int64(room.Tokens(len(x.argumentsOf(x.log.use)))), ResponseTokens: int64(x.log.tokens),
-		DurationUS: x.g.now().Sub(x.log.began).Microseconds(), UpstreamUS: x.log.upstream.Microseconds(),
+		DurationUS: max(x.g.now().Sub(x.log.began)-x.log.waited, 0).Microseconds(), UpstreamUS: x.log.upstream.Microseconds(),
 		ToolError: x.log.toolError, Filtered: x.log.filtered,
 	}
 	if sc := x.callerTrace(); sc.HasTraceID() {
