@@ -190,7 +190,7 @@ func restWords(parts usage.Breakdown, by usageByOption) string {
 	if parts.RestKeys == 0 {
 		return ""
 	}
-	return "Another " + strconv.Itoa(parts.RestKeys) + " " + by.many + " with " + strconv.FormatInt(parts.Rest.Calls, 10) + " calls are not listed. Narrow it down to see them."
+	return "Another " + web.NumberWords(int64(parts.RestKeys)) + " " + by.many + " with " + web.NumberWords(parts.Rest.Calls) + " calls are not listed. Narrow it down to see them."
 }
 
 // usageOrders are the columns of a breakdown, in their order, and how each sorts, the least first.

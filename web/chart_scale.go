@@ -112,10 +112,10 @@ func hourWords(t time.Time) string {
 	return t.Format("15:04")
 }
 
-// numberWords is a number as people read it: 15,763.
-func numberWords(n int64) string {
+// NumberWords is a number as people read it: 15,763.
+func NumberWords(n int64) string {
 	if n < 0 {
-		return "-" + numberWords(-n)
+		return "-" + NumberWords(-n)
 	}
 	digits := strconv.FormatInt(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {

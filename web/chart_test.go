@@ -132,10 +132,10 @@ func TestFigures(t *testing.T) {
 	for _, c := range []struct {
 		got, want string
 	}{
-		{numberWords(0), "0"},
-		{numberWords(999), "999"},
-		{numberWords(15763), "15,763"},
-		{numberWords(-1_000_000), "-1,000,000"},
+		{NumberWords(0), "0"},
+		{NumberWords(999), "999"},
+		{NumberWords(15763), "15,763"},
+		{NumberWords(-1_000_000), "-1,000,000"},
 		{shortNumber(0), "0"},
 		{shortNumber(15_763), "15.8k"},
 		{shortNumber(1_204_000), "1.2M"},

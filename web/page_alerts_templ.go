@@ -362,7 +362,7 @@ func openAlert(p Page, v Alerts, a AlertLine) templ.Component {
 		}
 		if a.Times > 1 {
 			var templ_7745c5c3_Var11 string
-			templ_7745c5c3_Var11, templ_7745c5c3_Err = templ.JoinStringErrs(", " + numberWords(a.Times) + " times, last ")
+			templ_7745c5c3_Var11, templ_7745c5c3_Err = templ.JoinStringErrs(", " + NumberWords(a.Times) + " times, last ")
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_alerts.templ`, Line: 102, Col: 52}
 			}
@@ -567,7 +567,7 @@ func closedAlerts(p Page, list []AlertLine) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var17 string
-			templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(a.Times))
+			templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(a.Times))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_alerts.templ`, Line: 164, Col: 46}
 			}

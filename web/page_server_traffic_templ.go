@@ -369,7 +369,7 @@ func toolTraffic(p Page, v ServerTraffic) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var13 string
-			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(t.Calls)))
+			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(t.Calls)))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_server_traffic.templ`, Line: 106, Col: 54}
 			}
@@ -382,7 +382,7 @@ func toolTraffic(p Page, v ServerTraffic) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var14 string
-			templ_7745c5c3_Var14, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(t.Held)))
+			templ_7745c5c3_Var14, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(t.Held)))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_server_traffic.templ`, Line: 107, Col: 53}
 			}
@@ -395,7 +395,7 @@ func toolTraffic(p Page, v ServerTraffic) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var15 string
-			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(t.Denied)))
+			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(t.Denied)))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_server_traffic.templ`, Line: 108, Col: 55}
 			}
@@ -408,7 +408,7 @@ func toolTraffic(p Page, v ServerTraffic) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var16 string
-			templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(t.Failed)))
+			templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(t.Failed)))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_server_traffic.templ`, Line: 109, Col: 55}
 			}
@@ -421,7 +421,7 @@ func toolTraffic(p Page, v ServerTraffic) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var17 string
-			templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(t.Errors)))
+			templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(t.Errors)))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_server_traffic.templ`, Line: 110, Col: 55}
 			}
@@ -636,7 +636,7 @@ func callerRow(p Page, c Caller, unnamed bool) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var23 string
-		templ_7745c5c3_Var23, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(c.Calls)))
+		templ_7745c5c3_Var23, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(c.Calls)))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_server_traffic.templ`, Line: 184, Col: 49}
 		}

@@ -133,7 +133,7 @@ func UnknownServersPage(p Page, v UnknownServers) templ.Component {
 						return templ_7745c5c3_Err
 					}
 					var templ_7745c5c3_Var4 string
-					templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(n.Calls)))
+					templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(n.Calls)))
 					if templ_7745c5c3_Err != nil {
 						return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_unknown_servers.templ`, Line: 56, Col: 56}
 					}

@@ -665,7 +665,7 @@ func callDetail(c CallLine) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var23 string
-		templ_7745c5c3_Var23, templ_7745c5c3_Err = templ.JoinStringErrs(fmt.Sprintf("%s written, %s read, estimated", numberWords(c.TokensWritten), numberWords(c.TokensRead)))
+		templ_7745c5c3_Var23, templ_7745c5c3_Err = templ.JoinStringErrs(fmt.Sprintf("%s written, %s read, estimated", NumberWords(c.TokensWritten), NumberWords(c.TokensRead)))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_usage_calls.templ`, Line: 171, Col: 123}
 		}

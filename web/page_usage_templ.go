@@ -1029,7 +1029,7 @@ func usageRow(p Page, l UsageLine) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var35 string
-		templ_7745c5c3_Var35, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(l.Calls)))
+		templ_7745c5c3_Var35, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(l.Calls)))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_usage.templ`, Line: 260, Col: 49}
 		}
@@ -1042,7 +1042,7 @@ func usageRow(p Page, l UsageLine) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var36 string
-		templ_7745c5c3_Var36, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(l.Denied)))
+		templ_7745c5c3_Var36, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(l.Denied)))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_usage.templ`, Line: 262, Col: 33}
 		}
@@ -1078,7 +1078,7 @@ func usageRow(p Page, l UsageLine) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var38 string
-		templ_7745c5c3_Var38, templ_7745c5c3_Err = templ.JoinStringErrs(numberWords(int64(l.Errors)))
+		templ_7745c5c3_Var38, templ_7745c5c3_Err = templ.JoinStringErrs(NumberWords(int64(l.Errors)))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `web/page_usage.templ`, Line: 267, Col: 50}
 		}

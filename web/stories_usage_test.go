@@ -61,7 +61,7 @@ func usage() Usage {
 			{"95 of 100", "/usage?sort=most", "", true},
 			{"Last", "/usage?sort=last", "", false},
 		},
-		Rest: "Another 212 tools with 3,410 calls are not listed: narrow it down to see them.", NoPrice: []string{"llama-4-local", "mistral-medium"},
+		Rest: "Another 212 tools with 3,410 calls are not listed. Narrow it down to see them.", NoPrice: []string{"llama-4-local", "mistral-medium"},
 	}
 	v.Chips = []Chip{{Name: "server: com.stripe/payments", Address: "/usage?span=24h"}}
 	v.Server = "com.stripe/payments"

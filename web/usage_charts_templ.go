@@ -158,6 +158,6 @@ func outcomes(points []UsageTotals, names [4]string) []series {
 }
 
 // countWords says a number of a chart that counts.
-func countWords(n float64) string { return numberWords(int64(n)) }
+func countWords(n float64) string { return NumberWords(int64(n)) }
 
 var _ = templruntime.GeneratedTemplate

@@ -32,7 +32,7 @@ func trafficFigures(now UsageTotals, before *UsageTotals) []figure {
 }
 
 func callsFigure(now UsageTotals, before *UsageTotals) figure {
-	f := figure{name: "Calls", value: numberWords(int64(now.All()))}
+	f := figure{name: "Calls", value: NumberWords(int64(now.All()))}
 	if before != nil {
 		f.notes = append(f.notes, changeWords(int64(now.All()), int64(before.All())))
 	}
@@ -132,5 +132,5 @@ func Money(micros int64, currency string) string {
 		return "< 0.01 " + currency
 	}
 	cents := (micros + 5_000) / 10_000
-	return fmt.Sprintf("%s.%02d %s", numberWords(cents/100), cents%100, currency)
+	return fmt.Sprintf("%s.%02d %s", NumberWords(cents/100), cents%100, currency)
 }
