@@ -89,6 +89,7 @@ func (x *exchange) passable(d duty, id json.RawMessage, message, content []byte)
 		return x.withhold(d, id, reasonOutput, "is not of the form that was approved: "+why.Error()), nil //nolint:nilerr // the caller is told instead
 	}
 	changed := isResult && x.filterLists(members)
+	changed = isResult && x.hideTasks(members) || changed
 	if changed = note(&members, name, found) || changed; !changed {
 		return clean, nil
 	}

@@ -30,12 +30,12 @@ var clientMethods = map[string]policy.ClientRequest{
 // reasonClientRequest: the server asked the client for something that it may not, so there is no result.
 const reasonClientRequest policy.Reason = "client_request_denied"
 
-// limitCapabilities takes out of what the caller declares what the server may not ask for. It leaves every other byte of
-// the members as it is.
+// limitCapabilities takes out of what the caller declares what the server may not ask for, and what has to do with tasks. It
+// leaves every other byte of the members as it is.
 func (x *exchange) limitCapabilities() error {
 	m := x.message
 	m.urls = m.showsURL() // for our own use: what the gateway asks is no request of the server's
-	changed := false
+	changed := m.asNoTask()
 	limit := func(members []canonical.Member, key string) ([]canonical.Member, error) {
 		value, ok := canonical.Lookup(members, key)
 		if !ok {
@@ -45,8 +45,8 @@ func (x *exchange) limitCapabilities() error {
 		if err != nil {
 			return nil, &rpcError{status: http.StatusBadRequest, code: codeInvalidParams, message: "The capabilities of the client are no object."}
 		}
-		kept := slices.DeleteFunc(slices.Clone(capabilities), func(c canonical.Member) bool { return x.forbidden(c.Key) })
-		if len(kept) == len(capabilities) {
+		kept, fewer := withoutTasks(slices.DeleteFunc(slices.Clone(capabilities), func(c canonical.Member) bool { return x.forbidden(c.Key) }))
+		if !fewer && len(kept) == len(capabilities) {
 			return members, nil
 		}
 		changed = true

@@ -28,7 +28,7 @@ var lists = map[string]struct {
 
 var resultFields = []string{
 	"tools", "prompts", "resources", "resourceTemplates", "cacheScope", "isError", "structuredContent", "content", "_meta",
-	"resultType", "inputRequests", "requestState", "ttlMs",
+	"resultType", "inputRequests", "requestState", "ttlMs", "capabilities",
 }
 
 // freshMillis is how long a client may keep a list that was filtered for it: a grant may end at any time.

@@ -253,7 +253,6 @@ func TestHeldCallWithWhatCannotBeApproved(t *testing.T) {
 	for name, r := range map[string]reply{
 		"a state of the server's":  held(`"requestState":"opaque",`, `{"ids":["o-1001"]}`),
 		"answers without a state":  held(`"inputResponses":{},`, `{"ids":["o-1001"]}`),
-		"a task":                   held(`"task":{},`, `{"ids":["o-1001"]}`),
 		"an unknown parameter":     held(`"made_up":1,`, `{"ids":["o-1001"]}`),
 		"keys that differ in case": held(``, `{"ids":["o-1001"],"IDS":["o-1002"]}`),
 	} {

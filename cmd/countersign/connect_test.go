@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -71,6 +72,15 @@ func (in *installed) connectTo(t *testing.T, person, server string, options *mcp
 // inspectOver runs the Inspector on countersign connect, as on any stdio server.
 func (in *installed) inspectOver(t *testing.T, person, server string, args ...string) string {
 	t.Helper()
+	out, err := in.inspect(t, person, server, args...)
+	if err != nil {
+		t.Errorf("Inspector %s %v: %v\n%s", server, args, err, out)
+	}
+	return out
+}
+
+func (in *installed) inspect(t *testing.T, person, server string, args ...string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, node(t), append([]string{
@@ -79,10 +89,7 @@ func (in *installed) inspectOver(t *testing.T, person, server string, args ...st
 	}, args...)...)
 	command.Env = []string{"HOME=" + t.TempDir(), "PATH=" + filepath.Dir(node(t)) + ":/usr/bin:/bin"}
 	out, err := command.CombinedOutput()
-	if err != nil {
-		t.Errorf("Inspector %s %v: %v\n%s", server, args, err, out)
-	}
-	return string(out)
+	return string(out), err
 }
 
 // toolCall is one call of a tool, and what its result has to say.
@@ -144,8 +151,12 @@ func everyTool(files string) map[string][]toolCall {
 // dot is the smallest picture.
 const dot = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
 
+// The Inspector starts anew for each call, so it makes all of them only where there is time.
+var inspectEvery = flag.Bool("inspector.all", false, "have the Inspector make every call, and not only some")
+
 // TestEveryToolThroughConnect calls each tool of four servers that we did not write: a client that only speaks stdio, our
-// bridge, the gateway, and their processes. The Inspector makes some of the calls, the Go SDK all of them.
+// bridge, the gateway, and their processes. The Inspector makes some of the calls and the Go SDK all of them, or, with
+// -inspector.all, the Inspector does.
 func TestEveryToolThroughConnect(t *testing.T) {
 	files := pgtest.TempDir(t)
 	for name, text := range map[string]string{"hello.txt": "hello from a file", "dot.png": dot} {
@@ -181,7 +192,11 @@ func TestEveryToolThroughConnect(t *testing.T) {
 		eventually(t, name+" is granted", func() bool { return len(in.offered(t, "org.example/"+name)) > 0 })
 	}
 	for name, calls := range servers {
-		in.callEvery(t, "org.example/"+name, calls)
+		if *inspectEvery {
+			in.inspectEvery(t, "org.example/"+name, calls)
+		} else {
+			in.callEvery(t, "org.example/"+name, calls)
+		}
 	}
 	if out := in.inspectOver(t, "tomas", "org.example/filesystem", "--method", "tools/call", "--tool-name", "read_text_file", "--tool-arg", "path="+filepath.Join(files, "hello.txt")); !strings.Contains(out, "hello from a file") {
 		t.Errorf("Inspector: %s", out)
@@ -240,5 +255,34 @@ func (in *installed) callEvery(t *testing.T, server string, calls []toolCall) {
 	defer mu.Unlock()
 	if strings.HasSuffix(server, "/everything") && progress == 0 {
 		t.Errorf("%s: no progress came through", server)
+	}
+}
+
+// inspectEvery is callEvery with a process of the Inspector for each call.
+func (in *installed) inspectEvery(t *testing.T, server string, calls []toolCall) {
+	t.Helper()
+	list := in.inspectOver(t, "tomas", server, "--method", "tools/list")
+	if listed := strings.Count(list, `"inputSchema"`); listed != len(calls) {
+		t.Errorf("%s lists %d tools, of which %d are called", server, listed, len(calls))
+	}
+	for _, c := range calls {
+		var arguments map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(c.args), &arguments); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"--method", "tools/call", "--tool-name", c.tool}
+		for key, value := range arguments {
+			var text string
+			if json.Unmarshal(value, &text) != nil {
+				text = string(value)
+			}
+			args = append(args, "--tool-arg", key+"="+text)
+		}
+		began := time.Now()
+		out, err := in.inspect(t, "tomas", server, args...)
+		if !strings.Contains(out, c.says) || err != nil && c.says != "task" {
+			t.Errorf("%s %s: %v; want %q in %s", server, c.tool, err, c.says, out)
+		}
+		t.Logf("Inspector: %s %s, %d bytes, %s", server, c.tool, len(out), time.Since(began).Round(time.Millisecond))
 	}
 }
