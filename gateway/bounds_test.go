@@ -88,7 +88,7 @@ func TestServerThatIsDown(t *testing.T) {
 			t.Fatalf("an error of a tool was counted: %s", r.body)
 		}
 	}
-	s.gateway.breakers.rest = 300 * time.Millisecond
+	s.restsFor(300 * time.Millisecond)
 	s.gateway.breakers.keep(nil) // begin anew
 	s.misbehave("tools/call", answerWith(503, "text/plain", "down"))
 	for range breakAfter {
@@ -146,4 +146,12 @@ func TestBoundsThatAreRefused(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// restsFor changes how long breakers that are made from now on stay open.
+func (s *stand) restsFor(d time.Duration) {
+	b := s.gateway.breakers
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rest = d
 }

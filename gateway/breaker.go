@@ -20,8 +20,8 @@ import (
 //	                                    └───────────────────────────────────────────┘
 //
 // Failures are those of reaching the server: no connection, no answer in time, an HTTP status of 500 and above that is no
-// message of MCP, a process that does not start, hangs or dies. What a tool says is none of them, and what policy denies never comes here. An endpoint that changes
-// begins anew.
+// message of MCP, a process that does not start, hangs or dies. What a tool says is none of them, and what policy denies
+// never comes here. An endpoint that changes begins anew.
 type breakers struct {
 	log  *slog.Logger
 	rest time.Duration // how long one stays open

@@ -108,7 +108,7 @@ func TestStdioServerThatTakesTooLong(t *testing.T) {
 func TestStdioServerThatHangs(t *testing.T) {
 	t.Parallel()
 	s := newStdioStand(t, "hostile", nil)
-	s.gateway.breakers.rest = 300 * time.Millisecond
+	s.restsFor(300 * time.Millisecond)
 	s.patient(Timeouts{FirstByte: 500 * time.Millisecond})
 	s.modernCallAs("ada", `"a"`, "fine")
 	hung := s.onlyInstance().process

@@ -85,7 +85,7 @@ func newToxicStand(t *testing.T) (s *stand, server, plane *bad) {
 		c.ControlPlane = plane.url()
 		c.Upstreams = map[string]Upstream{orders.Name: {Timeouts: Timeouts{Connect: 800 * time.Millisecond, FirstByte: 800 * time.Millisecond, Idle: 800 * time.Millisecond}}}
 	})
-	s.gateway.breakers.rest = 50 * time.Millisecond
+	s.restsFor(50 * time.Millisecond)
 	s.open()
 	server = newBad(t, s.up.URL)
 	s.source.Servers[0].Endpoint.URL = server.url()
