@@ -69,7 +69,7 @@ func TestStepUpInEachEra(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, nil).open().guarded("grd_2", policy.Effect{StepUp: &policy.StepUp{MaxAgeSeconds: 300, ACR: []string{"phr", "phrh"}}}, "update_order").publish()
 	for i, era := range eras {
-		claims := s.idp.claims("ada")
+		claims := s.idp.claims("ada-" + era) // a token that is newer than a challenge of its caller is told in words
 		claims["auth_time"], claims["acr"] = time.Now().Add(-time.Hour).Unix(), "phr"
 		h := &signer{s: s, claims: claims, better: func(asked map[string]string, c claimsMap) {
 			if asked["max_age"] == "300" {
