@@ -78,7 +78,7 @@ func alertStories() []story {
 		{"alert rules reader", AlertRulesPage(p, reader)},
 		{"alert-rule", AlertRulePage(p, alertRuleForm1())},
 		{"alert rule kinds", AlertRulePage(p, AlertRuleForm{Kinds: alertKinds()})},
-		{"prices", PricesPage(p, prices())},
-		{"prices none", PricesPage(p, missing)},
+		{"prices", PricesPage(page("Prices", "/usage"), prices())},
+		{"prices none", PricesPage(page("Prices", "/usage"), missing)},
 	}
 }

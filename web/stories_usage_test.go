@@ -35,7 +35,7 @@ func hours(n int) []UsageTotals {
 }
 
 func total(n int) UsageTotals {
-	t := UsageTotals{Cost: "1204.12 EUR", Unpriced: 1_204_000, AddedP50: 250 * time.Microsecond, AddedP95: time.Millisecond, TookP50: 50 * time.Millisecond, TookP95: 250 * time.Millisecond, Errors: 31}
+	t := UsageTotals{Cost: "1,204.12 EUR", Unpriced: 1_204_000, AddedP50: 250 * time.Microsecond, AddedP95: time.Millisecond, TookP50: 50 * time.Millisecond, TookP95: 250 * time.Millisecond, Errors: 31}
 	for _, p := range hours(n) {
 		t.Allowed, t.Held, t.Denied, t.Failed = t.Allowed+p.Allowed, t.Held+p.Held, t.Denied+p.Denied, t.Failed+p.Failed
 		t.TokensRead, t.TokensWritten = t.TokensRead+p.TokensRead, t.TokensWritten+p.TokensWritten
@@ -45,7 +45,7 @@ func total(n int) UsageTotals {
 
 func usage() Usage {
 	before := total(20)
-	before.Cost, before.Unpriced = "1154.30 EUR", 0
+	before.Cost, before.Unpriced = "1,154.30 EUR", 0
 	v := Usage{
 		UsageFilter: usageFilter("/usage"), Totals: total(24), Before: &before, Points: hours(24), CSV: "/usage.csv?by=tool", Calls: "/usage/calls?span=24h", Next: "/usage?by=tool&page=2",
 		Tabs: []Option{{"/usage?by=server", "Server", false}, {"/usage?by=tool", "Tool", true}, {"/usage?by=model", "Model", false}, {"/usage?by=agent", "Agent", false}, {"/usage?by=person", "Person", false}},
