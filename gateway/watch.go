@@ -20,7 +20,10 @@ const (
 	observeTime  = 15 * time.Second // how long a call waits for the first look at its server
 	observersMax = 4                // at once
 	distrustRate = time.Second      // a server that says again and again that it changed is looked at so often
+	looksMax     = 5                // for one call, at a server that says meanwhile that it changed: some do for every session
 )
+
+var errChanging = errors.New("the server does not stop changing")
 
 // watcher knows what each server was last seen to serve, and compares it with what is pinned.
 //
@@ -76,6 +79,7 @@ func (w *watcher) check(ctx context.Context, s *policy.Server, t *policy.Tool) (
 	}
 	seen, err := w.fresh(ctx, s)
 	if err != nil {
+		w.g.log.Warn("a call was not made, as its server could not be observed", slog.String("server", s.Name), slog.String("error", explain(err)))
 		return reasonUnobserved, "DENIED (not executed): the gateway cannot see what the server offers now, so it cannot tell whether that is what was approved. Try again later, or tell the owner of the server."
 	}
 	if digest, ok := seen[use{t.Kind, t.Name}]; !ok || digest != t.Definition {
@@ -91,13 +95,17 @@ func (w *watcher) check(ctx context.Context, s *policy.Server, t *policy.Tool) (
 func (w *watcher) fresh(ctx context.Context, s *policy.Server) (map[use]canonical.Digest, error) {
 	ctx, cancel := context.WithTimeout(ctx, observeTime)
 	defer cancel()
-	for range 3 {
+	for looks := 0; ; looks++ {
 		w.mu.Lock()
 		e := w.entry(s)
 		if e.seen != nil && !e.wanted && w.g.now().Sub(e.at) < 5*w.g.config().ObserveEvery {
 			seen := e.seen
 			w.mu.Unlock()
 			return seen, nil
+		}
+		if looks == looksMax {
+			w.mu.Unlock()
+			return nil, errChanging
 		}
 		looking := w.look(s, e) //nolint:contextcheck // others may wait for this look too
 		w.mu.Unlock()
@@ -113,7 +121,6 @@ func (w *watcher) fresh(ctx context.Context, s *policy.Server) (map[use]canonica
 			return nil, err
 		}
 	}
-	return nil, errors.New("the server does not stop changing")
 }
 
 // entry finds or makes the entry of a server. The caller holds w.mu.
