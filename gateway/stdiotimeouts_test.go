@@ -147,10 +147,15 @@ func TestStdioServerThatDoesNotStart(t *testing.T) {
 	if r := s.modernCallAs("ada", `"a"`, "fine"); r.status != 200 || !strings.Contains(r.body, notRun+late) || !strings.Contains(r.body, `"executed":"no"`) {
 		t.Errorf("stateless: HTTP %d %s", r.status, r.body)
 	}
-	s.gateway.stdio.restarts.mu.Lock()
-	s.gateway.stdio.restarts.died = nil
-	s.gateway.stdio.restarts.mu.Unlock()
-	if r := s.post(initializeBody, nil); !strings.Contains(r.text, late) {
+	var r reply
+	s.eventually("another process to be started", func() bool {
+		s.gateway.stdio.restarts.mu.Lock()
+		s.gateway.stdio.restarts.died = nil
+		s.gateway.stdio.restarts.mu.Unlock()
+		r = s.post(initializeBody, nil)
+		return !strings.Contains(r.body, string(reasonRestarting)) // it may hear only now that the first has ended
+	})
+	if !strings.Contains(r.text, late) {
 		t.Errorf("initialize: HTTP %d %s", r.status, r.body)
 	}
 	s.eventually("every process to end", func() bool { return s.gateway.stdio.count() == 0 })
